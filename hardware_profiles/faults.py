@@ -1,0 +1,90 @@
+"""Bad input, told once and completely.
+
+Every reader of files collects all faults before it raises, so that a user mends a file in one go. A fault names file,
+line, column, value and remedy; `run_cli` is the only place that prints one (one line each on stderr, exit status 1, no
+traceback). It lives in the seam because both command lines use it and neither may import the other.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_SHOWN_VALUE = 60
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with an input, and what to do about it."""
+
+    what: str
+    remedy: str
+    file: str | None = None
+    line: int | None = None
+    column: str | None = None
+    value: str | None = None
+
+    def __str__(self) -> str:
+        """`file:line: column 'c', value 'v': what. Remedy: remedy.`; absent parts are left out."""
+        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        named = (("column", self.column), ("value", self.value))
+        told = ", ".join(f"{name} {_shown(value)}" for name, value in named if value is not None)
+        parts = [part for part in (place, told, self.what) if part]
+        return printable(": ".join(parts) + f". Remedy: {self.remedy}.")
+
+
+class InputError(Exception):
+    """One or more faults in what the user gave; `faults` is never empty."""
+
+    def __init__(self, *faults: Fault) -> None:
+        if not faults:
+            raise ValueError("InputError without a fault")
+        self.faults = faults
+        super().__init__("\n".join(str(fault) for fault in faults))
+
+
+class Faults:
+    """Collects faults while a reader goes on; `check()` raises them all at once."""
+
+    def __init__(self, file: str | None = None) -> None:
+        self.file = file
+        self.found: list[Fault] = []
+
+    def add(
+        self, what: str, remedy: str, *, line: int | None = None, column: str | None = None, value: object = None
+    ) -> None:
+        """Note one fault in `self.file`."""
+        shown = None if value is None else str(value)
+        self.found.append(Fault(what, remedy, self.file, line, column, shown))
+
+    def check(self) -> None:
+        """Raise `InputError` when anything was found."""
+        if self.found:
+            raise InputError(*self.found)
+
+
+def printable(text: str) -> str:
+    """Text from a file with control characters escaped, so that it cannot steer a terminal."""
+    return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else repr(c)[1:-1] for c in text)
+
+
+def run_cli(app: Callable[[], object]) -> None:
+    """Run a command line; `InputError` becomes one line per fault on stderr and exit status 1.
+
+    `SPILLWAY_TRACEBACK=1` lets the traceback through, for people who work on Spillway itself.
+    """
+    try:
+        app()
+    except InputError as error:
+        if os.environ.get("SPILLWAY_TRACEBACK") == "1":
+            raise
+        for fault in error.faults:
+            print(f"error: {fault}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _shown(value: str) -> str:
+    return repr(value if len(value) <= _SHOWN_VALUE else value[: _SHOWN_VALUE - 1] + "…")

@@ -1,0 +1,1 @@
+"""Forecast, curves and prices -> problem -> programme -> plan -> report."""
