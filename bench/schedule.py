@@ -1,0 +1,87 @@
+"""Who sends what, and when: one global schedule for a stage, however many workers share it.
+
+Why: a schedule that each worker draws for itself changes with the number of workers, and two rates that draw afresh
+differ by luck as well as by rate. So all rows come from one seeded stream; worker w of n takes rows w, w + n, ...; and
+open-loop arrivals are drawn at unit rate and divided by the rate (common random numbers: Law, Simulation Modeling and
+Analysis, 11.2), so that a higher rate sees the same arrivals, only faster.
+
+Closed loop: `load` users each send, wait for the last byte and send again. Open loop: a row is sent at its scheduled
+moment whether or not the server keeps up.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from bench.prompts import ShapeLaw, Trace
+from hardware_profiles.curve import Positive, Value
+
+
+class Arrivals(Value):
+    """The law of the gaps between open-loop arrivals at unit rate (mean 1).
+
+    `poisson`: exponential gaps; `constant`: gaps of one; `gamma`: gamma gaps with coefficient of variation `cv`
+    (cv > 1 is bursty); `trace`: the times of a `Trace` shape law, as they stand.
+    """
+
+    law: Literal["poisson", "constant", "gamma", "trace"] = "poisson"
+    cv: Positive | None = None
+
+    @model_validator(mode="after")
+    def _cv_for_gamma_only(self) -> Self:
+        if (self.law == "gamma") != (self.cv is not None):
+            raise ValueError("`cv` belongs to gamma arrivals, and only to them")
+        return self
+
+
+class Stage(Value):
+    """One stretch of load, and when it may stop."""
+
+    name: str
+    """Becomes a file name: letters, digits, `-`, `_` and `.` only."""
+    mode: Literal["closed", "open"]
+    shape: ShapeLaw
+    seed: int
+    load: Annotated[int, Field(ge=1)] | None = None
+    """Closed loop: requests held in flight over all workers."""
+    rate_per_s: Positive | None = None
+    """Open loop: requests per second over all workers; None with trace arrivals (their own times)."""
+    arrivals: Arrivals = Arrivals()
+    cached_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the input that is the head of a shared prefix, rounded down to whole blocks."""
+    prefixes: Annotated[int, Field(ge=1)] = 4
+    """How many shared prefixes there are when `cached_share` > 0."""
+    block_tokens: Annotated[int, Field(ge=1)] = 16
+    """The server's cache block: only whole blocks are cached (vLLM's default is 16)."""
+    cap_s: Positive = 120.0
+    """The load stops here at the latest, warm-up included."""
+    warm_up_s: Annotated[float, Field(ge=0)] = 5.0
+    """Requests sent before this moment never count towards stopping, nor to a window."""
+    min_requests: Annotated[int, Field(ge=1)] = 50
+    """Served after the warm-up before the stage may stop early."""
+    width: Positive | None = 0.05
+    """Stop when the 95 % interval's half-width is below this share of the value, for throughput (closed loop)
+    and median TPOT; None runs to the cap."""
+    stagger_s: Annotated[float, Field(ge=0)] = 1.0
+    """Closed loop: user i of n starts at i/n of this."""
+    drain_s: Annotated[float, Field(ge=0)] = 60.0
+    """How long requests in flight may finish after the load stopped; what is left then has status `unfinished`."""
+    think_s: Annotated[float, Field(ge=0)] = 0.0
+    """Closed loop: mean of the exponential pause between a user's answer and its next request."""
+
+    @model_validator(mode="after")
+    def _mode_has_its_load(self) -> Self:
+        if (self.mode == "closed") != (self.load is not None):
+            raise ValueError("a closed loop, and only it, has `load`")
+        traced = self.arrivals.law == "trace"
+        if (self.mode == "open" and not traced) != (self.rate_per_s is not None):
+            raise ValueError("an open loop, and only it, has `rate_per_s` (trace arrivals bring their own times)")
+        if traced and not isinstance(self.shape, Trace):
+            raise ValueError("trace arrivals need a trace shape law")
+        if not self.name or not all(c.isalnum() or c in "-_." for c in self.name) or self.name.startswith("."):
+            raise ValueError("a stage's name has letters, digits, '-', '_' and '.' only")
+        if self.warm_up_s >= self.cap_s:
+            raise ValueError("the warm-up is as long as the cap")
+        return self
