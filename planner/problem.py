@@ -1,0 +1,290 @@
+"""The decision as plain numbers: what may be bought, what it costs, what must be served.
+
+A `Problem` knows nothing of CSV, GPUs or tokens, so that a textbook's problem can be stated as directly as a
+company's: `assemble.py` is one way to make one, a test is another. `programme.py` turns it into mathematics, `check.py`
+verifies an answer to it without a solver.
+
+Units: money in USD, work in requests, supply in GPU-hours per hour (GPUs), time in hours. A price per hour is per unit
+of the offer. Arrays are read-only.
+
+* An **epoch** is a span in which purchases can start (a month; any length in hours). Money moves at its start and is
+  discounted by `discount`.
+* A **block** is an hour (or several alike) inside one epoch: `weight_h` hours with the same `demand` in requests per
+  hour per class. A **class** is a workload's requests of one fixed shape, so GPU time per request belongs to the class
+  and only right-hand sides vary from hour to hour (see `shapes.py`).
+* A **pool** is where GPUs are interchangeable and can form replicas together (one GPU type at one owner and place).
+* A **deployment** runs one model on the GPUs of one pool; `gpu_h_per_request[k]` is None where it may not serve k.
+* An **offer** supplies units. `placed="epoch"` units are divided among deployments once per epoch (owned and reserved
+  GPUs); `placed="hour"` units every hour (on demand, spend commitments). `covers[pool]` is how much of a unit one GPU
+  takes: 1/8 for a server of eight; the USD per hour a GPU draws from a spend commitment whose unit is one USD per hour.
+* An **endpoint** is an API that serves requests at a price each.
+* A **limit** is a site's cap (kW, rack units) over the units that are active in an epoch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.intp]
+
+_NAME = re.compile(r"[A-Za-z0-9_.]+")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """`hours` long; one USD paid at its start is worth `discount` USD today."""
+
+    name: str
+    hours: float
+    discount: float = 1.0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """`busy_usd_per_gpu_h` is what a GPU costs on top while it works (dynamic power); zero for rented ones."""
+
+    name: str
+    busy_usd_per_gpu_h: float = 0.0
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One model on one pool. A replica is `gpus_per_replica` whole GPUs unless `divisible`."""
+
+    name: str
+    pool: str
+    gpu_h_per_request: tuple[float | None, ...]
+    gpus_per_replica: float = 1.0
+    divisible: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a bill: USD per unit (upfront) or USD per unit and hour (committed)."""
+
+    name: str
+    usd: float
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A way to have GPUs. `term_epochs` None keeps a purchase to the end; `bought` False is switched on by the hour.
+
+    `price_path[m]` multiplies every price of a purchase (or of an hour on demand) in epoch m; empty means constant.
+    `existing[m]` units are there already in epoch m and owe nothing more. `residual_usd[a]` is what one unit is worth
+    when the horizon ends `a` epochs after its purchase (last entry beyond), empty for nothing.
+    """
+
+    name: str
+    covers: Mapping[str, float]
+    placed: Literal["epoch", "hour"] = "epoch"
+    bought: bool = True
+    term_epochs: int | None = None
+    lead_epochs: int = 0
+    upfront: tuple[Line, ...] = ()
+    committed: tuple[Line, ...] = ()
+    usage_usd_per_h: float = 0.0
+    max_units: float | None = None
+    whole: bool = True
+    existing: tuple[float, ...] = ()
+    price_path: tuple[float, ...] = ()
+    residual_usd: tuple[float, ...] = ()
+
+    @property
+    def upfront_usd(self) -> float:
+        """USD per unit when bought."""
+        return sum(line.usd for line in self.upfront)
+
+    @property
+    def committed_usd_per_h(self) -> float:
+        """USD per unit and hour of the term, used or not."""
+        return sum(line.usd for line in self.committed)
+
+    def price_factor(self, epoch: int) -> float:
+        """Multiplier of today's prices in that epoch."""
+        return self.price_path[min(epoch, len(self.price_path) - 1)] if self.price_path else 1.0
+
+    def existing_units(self, epoch: int) -> float:
+        """Units that are there without a purchase."""
+        return self.existing[epoch] if epoch < len(self.existing) else 0.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An API: USD per request of each class (None: not served), and limits per hour on requests and tokens."""
+
+    name: str
+    usd_per_request: tuple[float | None, ...]
+    requests_per_h: float | None = None
+    tokens_per_h: float | None = None
+    tokens_per_request: tuple[float, ...] = ()
+    price_path: tuple[float, ...] = ()
+
+    def price_factor(self, epoch: int) -> float:
+        """Multiplier of today's prices in that epoch."""
+        return self.price_path[min(epoch, len(self.price_path) - 1)] if self.price_path else 1.0
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Sum over offers of `per_unit[offer]` times active units stays at or under `cap` in every epoch."""
+
+    name: str
+    per_unit: Mapping[str, float]
+    cap: float
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Demand: `epoch[t]` (index), `weight_h[t]` hours, `demand[t, k]` requests per hour."""
+
+    epoch: Ints
+    weight_h: Array
+    demand: Array
+
+    def __post_init__(self) -> None:
+        for name, kind in (("epoch", np.intp), ("weight_h", np.float64), ("demand", np.float64)):
+            array = np.array(getattr(self, name), dtype=kind)
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+
+    def __len__(self) -> int:
+        """Number of blocks."""
+        return len(self.weight_h)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Everything the programme needs; raises ValueError naming every inconsistency."""
+
+    epochs: tuple[Epoch, ...]
+    classes: tuple[str, ...]
+    blocks: Blocks
+    pools: tuple[Pool, ...]
+    deployments: tuple[Deployment, ...]
+    offers: tuple[Offer, ...]
+    endpoints: tuple[Endpoint, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    unserved_usd_per_request: tuple[float, ...] = ()
+    tail: Literal["full", "prorated"] = "full"
+    """What a term owes past the horizon: `full` charges all of it."""
+    end_discount: float = 1.0
+    """What one USD received when the horizon ends is worth today (residual values)."""
+    pool_index: Mapping[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pool_index", {pool.name: i for i, pool in enumerate(self.pools)})
+        faults = list(_faults(self))
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    def with_blocks(self, blocks: Blocks) -> Problem:
+        """The same decision over other blocks (clusters of hours, one hour, one epoch)."""
+        return replace(self, blocks=blocks)
+
+    def active_epochs(self, offer: Offer, bought_in: int) -> range:
+        """Epochs in which a purchase made in epoch `bought_in` supplies."""
+        start = bought_in + offer.lead_epochs
+        end = len(self.epochs) if offer.term_epochs is None else start + offer.term_epochs
+        return range(start, min(end, len(self.epochs)))
+
+    def unit_cost(self, offer: Offer, bought_in: int) -> tuple[tuple[str, float], ...]:
+        """Present value in USD by line of buying one unit of `offer` in epoch `bought_in`; residual value is negative.
+
+        A term that outlasts the horizon is charged in full (`tail="full"`): the epochs past the end are as long as the
+        last one and are discounted as it is, which can only overstate the cost.
+        """
+        factor = offer.price_factor(bought_in)
+        first = self.epochs[bought_in]
+        lines = [(line.name, factor * line.usd * first.discount) for line in offer.upfront]
+        start = bought_in + offer.lead_epochs
+        inside = self.active_epochs(offer, bought_in)
+        present_hours = sum(self.epochs[m].hours * self.epochs[m].discount for m in inside)
+        lines += [(line.name, factor * line.usd * present_hours) for line in offer.committed]
+        if offer.term_epochs is not None and self.tail == "full":
+            past = start + offer.term_epochs - max(start, len(self.epochs))
+            last = self.epochs[-1]
+            owed_h = max(0, min(past, offer.term_epochs)) * last.hours * last.discount
+            lines.append(("owed past the horizon", factor * offer.committed_usd_per_h * owed_h))
+        if offer.residual_usd and offer.term_epochs is None:
+            age = min(len(self.epochs) - bought_in, len(offer.residual_usd) - 1)
+            lines.append(("residual value", -factor * offer.residual_usd[age] * self.end_discount))
+        return tuple((name, usd) for name, usd in lines if usd)
+
+
+def merge_identical(blocks: Blocks) -> tuple[Blocks, Ints]:
+    """Join blocks of one epoch with the same demand; nothing is lost, since the programme is linear in `weight_h`.
+
+    Returns the merged blocks and, for every old block, the index of the one that stands for it.
+    """
+    keys = np.column_stack([blocks.epoch.astype(np.float64), blocks.demand])
+    _, first, place = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    index = rank[place.ravel()]
+    first = first[order]
+    weight: Array = np.bincount(index, weights=blocks.weight_h, minlength=len(first)).astype(np.float64)
+    return Blocks(blocks.epoch[first], weight, blocks.demand[first]), index
+
+
+def _faults(problem: Problem) -> Iterable[str]:
+    count = len(problem.classes)
+    groups = (problem.epochs, problem.pools, problem.deployments, problem.offers, problem.endpoints, problem.limits)
+    for group in (*([item.name for item in items] for items in groups), problem.classes):
+        names = list(group)
+        yield from (f"name {name!r} is not a slug" for name in names if not _NAME.fullmatch(name))
+        yield from (f"name {name!r} appears twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    for deployment in problem.deployments:
+        if deployment.pool not in problem.pool_index:
+            yield f"deployment {deployment.name}: unknown pool {deployment.pool!r}"
+        if len(deployment.gpu_h_per_request) != count:
+            yield f"deployment {deployment.name}: {count} classes need {count} GPU times"
+        if any(time is not None and not 0 < time < np.inf for time in deployment.gpu_h_per_request):
+            yield f"deployment {deployment.name}: GPU time must be positive and finite"
+    yield from _offer_faults(problem)
+    for endpoint in problem.endpoints:
+        if len(endpoint.usd_per_request) != count:
+            yield f"endpoint {endpoint.name}: {count} classes need {count} prices"
+        if endpoint.tokens_per_h is not None and len(endpoint.tokens_per_request) != count:
+            yield f"endpoint {endpoint.name}: a token limit needs tokens per request of every class"
+    yield from (f"limit {limit.name}: unknown offer {name!r}" for limit in problem.limits for name in limit.per_unit
+                if name not in {offer.name for offer in problem.offers})  # fmt: skip
+    if len(problem.unserved_usd_per_request) != count:
+        yield f"{count} classes need {count} penalties for unserved requests"
+    yield from _block_faults(problem)
+
+
+def _offer_faults(problem: Problem) -> Iterable[str]:
+    for offer in problem.offers:
+        yield from (
+            f"offer {offer.name}: unknown pool {pool!r}" for pool in offer.covers if pool not in problem.pool_index
+        )
+        if not offer.covers or any(not 0 < share < np.inf for share in offer.covers.values()):
+            yield f"offer {offer.name}: covers at least one pool, each with a positive share of a unit per GPU"
+        if offer.placed == "epoch" and (len(offer.covers) != 1 or not offer.bought or offer.usage_usd_per_h):
+            yield f"offer {offer.name}: units placed by epoch are bought, cover one pool, have no price of use"
+        if offer.term_epochs is not None and offer.term_epochs < 1:
+            yield f"offer {offer.name}: a term is at least one epoch"
+        if offer.lead_epochs < 0 or (offer.max_units is not None and offer.max_units < 0):
+            yield f"offer {offer.name}: lead time and stock are not negative"
+
+
+def _block_faults(problem: Problem) -> Iterable[str]:
+    blocks = problem.blocks
+    if not len(blocks) or blocks.demand.shape != (len(blocks), len(problem.classes)):
+        yield "demand has one row per block and one column per class"
+        return
+    if blocks.epoch.shape != (len(blocks),) or blocks.epoch.min() < 0 or blocks.epoch.max() >= len(problem.epochs):
+        yield "every block names an epoch"
+    if not (np.isfinite(blocks.demand).all() and (blocks.demand >= 0).all()):
+        yield "demand is finite and not negative"
+    if not (np.isfinite(blocks.weight_h).all() and (blocks.weight_h > 0).all()):
+        yield "a block stands for more than zero hours"
