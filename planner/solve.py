@@ -86,7 +86,7 @@ def solve(
 ) -> Solution:
     """The cheapest plan to a relative `gap`, or the best found in about `time_limit_s` with its honest gap.
 
-    Raises `ImpossibleError` when purchases that exist already break a stock or site limit. Same problem and limits not hit:
+    Raises `ImpossibleError` when what exists already breaks a stock or site limit. Same problem, limits not hit:
     same plan.
     """
     end = clock() + time_limit_s

@@ -1,0 +1,217 @@
+"""Is this plan allowed, and does it cost what it says? Checked with arithmetic only: no solver, no programme.
+
+The rules are written here a second time on purpose, straight from the `Problem`, so that a mistake in `programme.py` or
+`dispatch.py` cannot hide. `check` returns every violation in words; an empty tuple is a pass. It runs inside every
+`planner solve`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from planner.problem import Array, Offer, Problem
+from planner.solve import Solution
+
+_RELATIVE = 1e-6
+_CENT = 0.01
+
+
+def check(solution: Solution) -> tuple[str, ...]:
+    """Every rule the plan breaks: balance, capacity, whole units, terms, stock, sites, endpoints, money to the cent."""
+    view = _View(solution)
+    families = (
+        _signs, _purchases, _stock, _sites, _placement, _balance, _capacity, _on_demand, _endpoints, _money, _bound
+    )  # fmt: skip
+    return tuple(fault for family in families for fault in family(view))
+
+
+class _View:
+    """The plan's numbers by name, and what is active when."""
+
+    def __init__(self, solution: Solution) -> None:
+        self.solution, self.problem = solution, solution.problem
+        self.blocks, self.fleet = solution.blocks, solution.fleet
+        self.values = solution.hours.values
+        self.column = {key: i for i, key in enumerate(solution.hours.matrix.columns)}
+        epochs = range(len(self.problem.epochs))
+        self.active = np.array([[_active(self, o, m) for m in epochs] for o in range(len(self.problem.offers))])
+
+    def of(self, family: str, *key: int) -> Array:
+        """One variable over all blocks; zeros where it does not exist."""
+        column = self.column.get((family, key))
+        return np.zeros(len(self.blocks)) if column is None else self.values[:, column]
+
+
+def _active(view: _View, o: int, m: int) -> float:
+    offer: Offer = view.problem.offers[o]
+    units = offer.existing[m] if m < len(offer.existing) else 0.0
+    for n in range(m + 1):
+        first = n + offer.lead_epochs
+        last = math.inf if offer.term_epochs is None else first + offer.term_epochs
+        if first <= m < last:
+            units += float(view.fleet.buy[o, n])
+    return units
+
+
+def _signs(view: _View) -> Iterator[str]:
+    for name, array in (("buy", view.fleet.buy), ("replicas", view.fleet.replicas), ("hours", view.values)):
+        if not np.isfinite(array).all() or array.min(initial=0) < 0:
+            yield f"{name}: a value is negative or not finite"
+
+
+def _purchases(view: _View) -> Iterator[str]:
+    for o, offer in enumerate(view.problem.offers):
+        bought = view.fleet.buy[o]
+        if not offer.bought and bought.any():
+            yield f"{offer.name}: bought, but it is not for sale"
+        if offer.whole and (bought != np.round(bought)).any():
+            yield f"{offer.name}: a purchase is not whole"
+
+
+def _stock(view: _View) -> Iterator[str]:
+    for o, offer in enumerate(view.problem.offers):
+        if offer.bought and offer.max_units is not None and _over(view.active[o], offer.max_units):
+            yield f"{offer.name}: {view.active[o].max():g} units active, {offer.max_units:g} to be had"
+
+
+def _sites(view: _View) -> Iterator[str]:
+    index = {offer.name: o for o, offer in enumerate(view.problem.offers)}
+    for limit in view.problem.limits:
+        used = sum(use * view.active[index[name]] for name, use in limit.per_unit.items())
+        if _over(np.asarray(used), limit.cap):
+            yield f"{limit.name}: {np.max(used):g} used of {limit.cap:g}"
+
+
+def _placement(view: _View) -> Iterator[str]:
+    problem = view.problem
+    for d, deployment in enumerate(problem.deployments):
+        replicas = view.fleet.replicas[d]
+        if not deployment.divisible and (replicas != np.round(replicas)).any():
+            yield f"{deployment.name}: a replica is not whole"
+    for pool in problem.pools:
+        gpus = np.zeros(len(problem.epochs))
+        for o, offer in enumerate(problem.offers):
+            if offer.placed == "epoch" and pool.name in offer.covers:
+                gpus += view.active[o] / offer.covers[pool.name]
+        placed = np.zeros(len(problem.epochs))
+        for d, deployment in enumerate(problem.deployments):
+            if deployment.pool == pool.name:
+                placed += deployment.gpus_per_replica * view.fleet.replicas[d]
+        if _over(placed, gpus):
+            yield f"{pool.name}: replicas are placed on more GPUs than there are"
+
+
+def _balance(view: _View) -> Iterator[str]:
+    problem = view.problem
+    for k, name in enumerate(problem.classes):
+        served = view.of("unserved", k).copy()
+        for d, deployment in enumerate(problem.deployments):
+            work = view.of("served", k, d)
+            if deployment.gpu_h_per_request[k] is None and work.any():
+                yield f"{name}: served by {deployment.name}, which may not"
+            served += work
+        for e, endpoint in enumerate(problem.endpoints):
+            sent = view.of("api", k, e)
+            if endpoint.usd_per_request[k] is None and sent.any():
+                yield f"{name}: sent to {endpoint.name}, which may not"
+            served += sent
+        demand = view.blocks.demand[:, k]
+        if (np.abs(served - demand) > _RELATIVE * max(1e-9, demand.max(initial=0))).any():
+            yield f"{name}: what is served differs from the demand"
+
+
+def _capacity(view: _View) -> Iterator[str]:
+    problem = view.problem
+    for d, deployment in enumerate(problem.deployments):
+        work = np.zeros(len(view.blocks))
+        for k, hours in enumerate(deployment.gpu_h_per_request):
+            work += (hours or 0.0) * view.of("served", k, d)
+        replicas = view.fleet.replicas[d][view.blocks.epoch].copy()
+        for o in range(len(problem.offers)):
+            replicas += view.of("rented", o, d)
+        if _over(work, replicas * deployment.gpus_per_replica):
+            yield f"{deployment.name}: more work than its replicas can do inside the SLO"
+
+
+def _on_demand(view: _View) -> Iterator[str]:
+    problem = view.problem
+    for o, offer in enumerate(problem.offers):
+        if offer.placed != "hour":
+            continue
+        on, needed = view.of("on", o), np.zeros(len(view.blocks))
+        for d, deployment in enumerate(problem.deployments):
+            rented = view.of("rented", o, d)
+            if not deployment.divisible and (rented != np.round(rented)).any():
+                yield f"{offer.name}: a rented replica of {deployment.name} is not whole"
+            needed += offer.covers.get(deployment.pool, 0.0) * deployment.gpus_per_replica * rented
+        if offer.whole and (on != np.round(on)).any():
+            yield f"{offer.name}: a unit switched on is not whole"
+        if _over(needed, on):
+            yield f"{offer.name}: replicas run on units that are not switched on"
+        stock = math.inf if offer.max_units is None else offer.max_units
+        most = view.active[o][view.blocks.epoch] if offer.bought else np.asarray(stock)
+        if _over(on, most):
+            yield f"{offer.name}: more units are on than there are"
+
+
+def _endpoints(view: _View) -> Iterator[str]:
+    problem = view.problem
+    for e, endpoint in enumerate(problem.endpoints):
+        sent = np.array([view.of("api", k, e) for k in range(len(problem.classes))])
+        if endpoint.requests_per_h is not None and _over(sent.sum(axis=0), endpoint.requests_per_h):
+            yield f"{endpoint.name}: more requests than its limit"
+        if endpoint.tokens_per_h is not None:
+            tokens = np.asarray(endpoint.tokens_per_request) @ sent
+            if _over(tokens, endpoint.tokens_per_h):
+                yield f"{endpoint.name}: more tokens than its limit"
+
+
+def _money(view: _View) -> Iterator[str]:
+    usd = recomputed_usd(view.solution)
+    if abs(usd - view.solution.cost_usd) > max(_CENT, 1e-9 * abs(usd)):
+        yield f"the plan says {view.solution.cost_usd:.2f} USD, its parts add up to {usd:.2f} USD"
+
+
+def _bound(view: _View) -> Iterator[str]:
+    solution = view.solution
+    if solution.bound_usd > solution.cost_usd * (1 + 1e-6) + _CENT:
+        yield f"the bound {solution.bound_usd:.2f} USD exceeds the plan's {solution.cost_usd:.2f} USD"
+
+
+def recomputed_usd(solution: Solution) -> float:
+    """Present value in USD of everything the plan pays, added up item by item."""
+    problem, blocks = solution.problem, solution.blocks
+    view_columns = solution.hours.matrix.columns
+    items: list[float] = []
+    for (o, m), units in np.ndenumerate(solution.fleet.buy):
+        if units:
+            items += [units * usd for _, usd in problem.unit_cost(problem.offers[o], m)]
+    present_h = blocks.weight_h * np.array([epoch.discount for epoch in problem.epochs])[blocks.epoch]
+    for (family, key), amounts in zip(view_columns, solution.hours.values.T, strict=True):
+        price = np.array([_price(problem, family, key, m) for m in range(len(problem.epochs))])
+        if amounts.any():
+            items.append(float(present_h @ (amounts * price[blocks.epoch])))
+    return math.fsum(items)
+
+
+def _price(problem: Problem, family: str, key: tuple[int, ...], epoch: int) -> float:
+    """USD per request (served, api, unserved) or per unit and hour (on) at the prices of that epoch."""
+    if family == "on":
+        offer = problem.offers[key[0]]
+        return offer.usage_usd_per_h * offer.price_factor(epoch)
+    if family == "api":
+        endpoint = problem.endpoints[key[1]]
+        return (endpoint.usd_per_request[key[0]] or 0.0) * endpoint.price_factor(epoch)
+    if family == "served":
+        deployment = problem.deployments[key[1]]
+        pool = problem.pools[problem.pool_index[deployment.pool]]
+        return (deployment.gpu_h_per_request[key[0]] or 0.0) * pool.busy_usd_per_gpu_h
+    return problem.unserved_usd_per_request[key[0]] if family == "unserved" else 0.0
+
+
+def _over(amount: Array, most: Array | float) -> bool:
+    limit = np.asarray(most, dtype=float)
+    return bool((amount > limit + _RELATIVE * (1 + np.abs(np.where(np.isfinite(limit), limit, 0.0)))).any())
