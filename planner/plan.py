@@ -1,0 +1,195 @@
+"""The plan as a file: what to buy, rent and commit to, who serves what, what it costs, and the proof.
+
+`plan.json` is what the report is made from and what the next review compares itself with, so it stands alone: it names
+every input by digest, every price by source and date, and every curve by kind. Money is in USD, present value where the
+horizon is discounted. The unknown is None.
+
+Format history
+    spillway-plan/1 (2026-11-20): first version.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from hardware_profiles.curve import Kind, Value, write_text
+from hardware_profiles.faults import Faults
+
+FORMAT = "spillway-plan/1"
+
+Scheme = Literal["owned", "reserved", "on demand", "spot", "existing", "api"]
+SUPPLY_ORDER: tuple[Scheme, ...] = ("existing", "owned", "reserved", "spot", "on demand", "api")
+
+
+class Amount(Value):
+    """One line of a bill."""
+
+    name: str
+    usd: float
+
+
+class Source(Value):
+    """Where a price comes from; `stale` when it is undated or older than a quarter on the day of the plan."""
+
+    text: str
+    as_of: str | None
+    stale: bool
+    confidence: str | None = None
+
+
+class Purchase(Value):
+    """What is bought, rented for a term, or switched on by the hour (then `units` is the most at once)."""
+
+    offer: str
+    scheme: Scheme
+    provider: str
+    gpu: str
+    units: float
+    gpus: float
+    epoch: str
+    term_months: int | None
+    usd: float
+    """All that this purchase costs over the horizon, busy power not included."""
+    lines: tuple[Amount, ...]
+    usd_per_gpu_h: float | None
+    """Average over the GPU-hours it provides (on demand: that are switched on)."""
+    utilisation: float | None
+    """Share of those GPU-hours that work fills at the SLO's capacity; None for the whole of a pool shared by others."""
+    source: Source
+    why: str
+
+
+class Supply(Value):
+    """What one way of serving carries over the horizon."""
+
+    name: str
+    scheme: Scheme
+    requests: float
+    request_share: float
+    input_tokens: float
+    output_tokens: float
+    token_share: float
+    usd: float
+
+
+class Served(Value):
+    """One workload: its promise, its evidence, and what it costs."""
+
+    name: str
+    model: str
+    owner: str | None
+    ttft_s: float | None
+    tpot_s: float | None
+    e2e_s: float | None
+    attainment: float
+    requests: float
+    input_tokens: float
+    output_tokens: float
+    unserved_requests: float
+    usd: float
+    usd_per_mtok: float | None
+    marginal_usd_per_mtok: float | None
+    """Cost of one more million tokens with the fleet fixed (short-run)."""
+
+
+class Deployed(Value):
+    """One model on one kind of GPU: the evidence it rests on and the replicas that run."""
+
+    name: str
+    model: str
+    gpu: str
+    gpus_per_replica: int
+    precision: str | None
+    engine: str
+    engine_version: str | None
+    kind: Kind
+    saturated: bool
+    percentile_known: bool
+    gpu_time_error: float | None
+    """Largest leave-one-shape-out error of the GPU-time law, a share."""
+    extrapolated: bool
+    replicas: dict[str, float]
+    """Placed replicas by epoch."""
+    rented_replicas_most: float
+    source: str | None
+    server_args: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+class Baseline(Value):
+    """Another strategy, priced by the same programme."""
+
+    name: str
+    usd: float | None
+    """None where it cannot serve everything."""
+    gap: float | None
+    note: str
+
+
+class Month(Value):
+    """One epoch of the plan."""
+
+    name: str
+    hours: float
+    requests: float
+    usd: float
+    gpus: dict[str, float]
+    """GPUs held by scheme."""
+    lines: tuple[Amount, ...]
+
+
+class Plan(Value):
+    """Everything that a review needs."""
+
+    format: Literal["spillway-plan/1"] = "spillway-plan/1"
+    name: str
+    made_on: str
+    spillway_version: str
+    inputs: dict[str, str]
+    """SHA-256 of every file the plan was made from, by role and name."""
+    horizon_start: str
+    horizon_months: float
+    horizon_hours: int
+    discount_rate_per_year: float
+    cost_usd: float
+    bound_usd: float
+    gap: float = Field(ge=0)
+    proof: str
+    checks: tuple[str, ...]
+    """What the checker found wrong; empty when nothing."""
+    unserved_requests: float
+    evidence: Kind | None
+    """The worst kind of curve the plan rests on; None when only APIs serve."""
+    headline: tuple[str, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    purchases: tuple[Purchase, ...]
+    supplies: tuple[Supply, ...]
+    workloads: tuple[Served, ...]
+    deployments: tuple[Deployed, ...]
+    months: tuple[Month, ...]
+    lines: tuple[Amount, ...]
+    baselines: tuple[Baseline, ...]
+
+
+def read_plan(path: Path) -> Plan:
+    """Read and validate plan.json; raises `InputError` with every fault in it."""
+    faults = Faults(str(path))
+    try:
+        return Plan.model_validate_json(path.read_bytes())
+    except OSError as error:
+        faults.add(f"cannot be read ({error.strerror})", "check the path and its permissions")
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            faults.add(detail["msg"], f"write the file as {FORMAT} says", column=".".join(map(str, detail["loc"])))
+    faults.check()
+    raise AssertionError("unreachable")
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Write plan.json whole or not at all."""
+    write_text(path, json.dumps(plan.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
