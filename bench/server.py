@@ -1,0 +1,289 @@
+"""Starts, watches and ends vLLM, so that a run measures the server it means to and leaves nothing behind.
+
+Why: a server started by hand has unknown arguments, listens to the network, and stays when the run is gone. How: it
+binds to loopback on a free port, runs from an environment of its own (`--server-python`: vLLM's pins never meet ours)
+under a guard (`guard.py`) that ends everything below it even when this process gets SIGKILL, sees only an allow-list of
+environment variables, and writes to a log whose last lines are shown when it dies. Its console script fails where
+package metadata is incomplete, so it is started as a module.
+
+Start-up is timed from the process's start to the first healthy answer, in seconds. Memory of a CPU server is the
+proportional set size (PSS, proc(5)) of all its processes, in GiB; a GPU's is told by `gpu.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from bench import guard
+from bench.scrape import fetch
+from hardware_profiles.curve import Value
+from hardware_profiles.faults import Fault, InputError
+
+MODULE = "vllm.entrypoints.openai.api_server"
+GRACE_S = 5.0
+"""From SIGTERM to SIGKILL; nothing is left well within 10 s of this process's end."""
+HEALTH_EVERY_S = 0.25
+LAST_LINES = 15
+
+_ALLOWED = re.compile(
+    r"PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|TZ|TMPDIR|LD_LIBRARY_PATH|LD_PRELOAD|SSL_CERT_FILE|SSL_CERT_DIR"
+    r"|(LC|CUDA|NVIDIA|NCCL|HIP|ROCM|ROCR|HSA|HF|TRANSFORMERS|VLLM|TORCH|TRITON|OMP|KMP|MKL|XDG)_.*"
+)
+_SECRET_VARIABLE = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
+_SECRET_OPTION = re.compile(r"--.*(?:key|-token|secret|password|credentials?)s?", re.IGNORECASE)
+_OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemory|No available memory for the cache blocks", re.IGNORECASE)
+
+
+class ServerSpec(Value):
+    """How to start one vLLM server."""
+
+    python: str
+    """The Python that has vLLM."""
+    model: str
+    """A folder or a hub name: what vLLM loads."""
+    served_name: str
+    weights: str = "real"
+    """`real` or `dummy` (random, nothing is loaded)."""
+    args: tuple[str, ...] = ()
+    """Further arguments for vLLM."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Beside the allow-list."""
+    cpus: tuple[int, ...] = ()
+    """Cores for the server; empty: all."""
+    start_timeout_s: float = 900.0
+
+    def command(self, port: int) -> list[str]:
+        """The whole command line."""
+        told = ["--model", self.model, "--served-model-name", self.served_name]
+        ours = ["--host", "127.0.0.1", "--port", str(port)]
+        return [self.python, "-m", MODULE, *ours, *told, *self._measured(), *self.args]
+
+    def shown_args(self) -> tuple[str, ...]:
+        """What a curve stores: without this machine's port and paths, secrets redacted."""
+        model = Path(self.model).name if Path(self.model).is_absolute() else self.model
+        return redacted(("--model", model, *self._measured(), *self.args))
+
+    def _measured(self) -> tuple[str, ...]:
+        """What every measured server gets: its own timings and cached tokens in `usage`, no line per request."""
+        loading = ("--load-format", "dummy") if self.weights == "dummy" else ()
+        told = ("--enable-per-request-metrics", "--enable-prompt-tokens-details", "--disable-uvicorn-access-log")
+        return (*loading, *told)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A healthy server."""
+
+    spec: ServerSpec
+    url: str
+    log: Path
+    start_up_s: float
+    process: subprocess.Popen[str]
+    """The guard."""
+    pid: int
+    """vLLM's own first process, leader of its session."""
+
+    def alive(self) -> bool:
+        """False once vLLM has ended."""
+        return self.process.poll() is None and _exists(self.pid)
+
+    def processes(self) -> list[int]:
+        """vLLM's live processes."""
+        return guard.descendants(self.process.pid)
+
+    def memory_gib(self) -> float | None:
+        """Proportional set size of all its processes; None where the system does not tell."""
+        sizes = [_pss_kib(pid) for pid in self.processes()]
+        return None if not sizes or None in sizes else sum(size for size in sizes if size) / 2**20
+
+    def death(self) -> Fault:
+        """What to say when it has died."""
+        return _death(self.log, _status(self.process), "while it was being measured")
+
+
+@contextmanager
+def serving(spec: ServerSpec, log: Path, *, clock: Callable[[], float] = time.monotonic) -> Iterator[Server]:
+    """Start vLLM, hand it out when it is healthy, end it and everything below it; `InputError` when it cannot."""
+    log = log.resolve()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    started = clock()
+    process = _start(spec, log, port)
+    pid = None
+    try:
+        pid = _first_line(process)
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_healthy(process, url, log, started + spec.start_timeout_s, clock)
+        yield Server(spec=spec, url=url, log=log, start_up_s=clock() - started, process=process, pid=pid)
+    finally:
+        _end(process, pid)
+
+
+def environment(spec: ServerSpec, outer: Mapping[str, str]) -> dict[str, str]:
+    """What the server sees: the allow-list without secrets, the hub's token where it loads from there, and `spec`'s."""
+    kept = {
+        name: value for name, value in outer.items() if _ALLOWED.fullmatch(name) and not _SECRET_VARIABLE.search(name)
+    }
+    local = spec.weights == "dummy" or Path(spec.model).is_dir()
+    if local:
+        kept |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    elif "HF_TOKEN" in outer:
+        kept["HF_TOKEN"] = outer["HF_TOKEN"]
+    return kept | {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"} | spec.environment
+
+
+def redacted(args: tuple[str, ...]) -> tuple[str, ...]:
+    """Arguments with the values of secret-looking options, and of passwords in addresses, replaced by `***`.
+
+    >>> redacted(("--api-key", "abc", "--hf-token=abc", "--dtype", "auto"))
+    ('--api-key', '***', '--hf-token=***', '--dtype', 'auto')
+    """
+    shown: list[str] = []
+    secret = False
+    for arg in args:
+        option, equals, _ = arg.partition("=")
+        if option.startswith("--"):
+            secret = bool(_SECRET_OPTION.fullmatch(option))
+            shown.append(f"{option}=***" if secret and equals else _without_password(arg))
+        else:
+            shown.append("***" if secret else _without_password(arg))
+    return tuple(shown)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def last_lines(log: Path, count: int = LAST_LINES) -> list[str]:
+    """The end of a log."""
+    try:
+        return log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
+    except OSError:
+        return []
+
+
+def _start(spec: ServerSpec, log: Path, port: int) -> subprocess.Popen[str]:
+    if shutil.which(spec.python) is None:
+        raise InputError(
+            Fault(
+                "the server's Python cannot be run", "name one that has vLLM: --server-python PATH", value=spec.python
+            )
+        )
+    cpus = ",".join(str(cpu) for cpu in spec.cpus)
+    watch = [sys.executable, "-I", guard.__file__, str(GRACE_S), cpus, str(log)]
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [*watch, *spec.command(port)],
+            env=environment(spec, os.environ),
+            cwd=log.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def _first_line(process: subprocess.Popen[str]) -> int:
+    assert process.stdout is not None
+    return int(process.stdout.readline())
+
+
+def _wait_until_healthy(
+    process: subprocess.Popen[str], url: str, log: Path, deadline: float, clock: Callable[[], float]
+) -> None:
+    while not _healthy(url):
+        if process.poll() is not None:
+            raise InputError(_death(log, _status(process), "before it was ready"))
+        if clock() > deadline:
+            tail = "\n  ".join(last_lines(log))
+            what = f"vLLM was not ready in time; its log ends:\n  {tail}\n"
+            raise InputError(Fault(what, "allow more with --start-timeout", str(log)))
+        time.sleep(HEALTH_EVERY_S)
+
+
+def _healthy(url: str) -> bool:
+    try:
+        fetch(f"{url}/health", timeout_s=5)
+    except OSError:
+        return False
+    return True
+
+
+def _end(process: subprocess.Popen[str], pid: int | None) -> None:
+    """Close the pipe and wait for the guard; end the group ourselves should the guard be gone."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        process.wait(GRACE_S + 5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.returncode != 0 and pid is not None:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+    process.stdout.close()
+
+
+def _status(process: subprocess.Popen[str]) -> int | None:
+    """The command's exit status as the guard told it; None when the guard itself was killed."""
+    assert process.stdout is not None
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_S + 10)
+    line = process.stdout.readline().strip()
+    return int(line) if re.fullmatch(r"-?\d+", line) else None
+
+
+def _death(log: Path, status: int | None, when: str) -> Fault:
+    tail = "\n  ".join(last_lines(log))
+    seen = "\n".join(last_lines(log, 200))
+    how, remedy = f"ended ({_status_text(status)})", "read the whole log"
+    if "No module named 'vllm" in seen or "No module named vllm" in seen:
+        remedy = "name a Python that has vLLM: --server-python PATH"
+    elif _OUT_OF_MEMORY.search(seen):
+        how = "ran out of memory"
+        remedy = "give it less to hold (after `--`: --max-model-len, --gpu-memory-utilization) or more memory"
+    elif status == -signal.SIGKILL:
+        remedy = "look whether the system ran out of memory, or who killed it"
+    return Fault(f"vLLM {how} {when}; its log ends:\n  {tail}\n", remedy, file=str(log))
+
+
+def _status_text(status: int | None) -> str:
+    if status is None:
+        return "status unknown"
+    return f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
+
+
+def _exists(pid: int) -> bool:
+    return Path("/proc", str(pid)).exists()
+
+
+def _pss_kib(pid: int) -> int | None:
+    try:
+        rollup = Path("/proc", str(pid), "smaps_rollup").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
+    return int(found[1]) if found else None
