@@ -129,7 +129,7 @@ class Point(Value):
 
 
 class Gpu(Value):
-    """The accelerator as the driver tells it, and `name` as our facts name it (`h100-sxm-80gb`, `cpu`)."""
+    """The accelerator as the driver tells it, and `name` as our facts name it (`h100-80gb-sxm`, `cpu`)."""
 
     name: str
     count: Annotated[int, Field(ge=1)]
