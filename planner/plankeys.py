@@ -1,0 +1,201 @@
+"""plan.toml: what the forecast does not say (models, SLOs, horizon, sites, rules). Every key has a default.
+
+A key is accepted only where the planner acts on it: a rule that is read and then ignored is worse than none. What is
+planned but not built stands in `NOT_YET`, and using it is a fault that says so; whoever builds it removes the row.
+Units stand in the names; the starter that `planner init` writes (`starter/plan.toml`) shows every key with a comment.
+
+Without a plan.toml `PlanFile()` is used and said on the first screen:
+
+* `DEFAULT_MODEL` is qwen3-32b: the published curves of a model that teams host themselves which are saturated evidence
+  for the default SLO. Its source measured it with vLLM on H100s at six shapes (1,024 and 4,096 tokens in; 128, 512 and
+  1,024 out), and at each of them the SLO breaks inside the measured range of loads on two H100s. So its capacity is a
+  crossing that was seen, not a floor.
+* `DEFAULT_SLO`: TTFT <= 2 s and TPOT <= 0.03 s for 95 % of the requests.
+
+An `slo` that is stated is complete: a limit that it leaves out does not limit.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PrivateAttr, model_validator
+from pydantic_core import PydanticCustomError
+
+from hardware_profiles.curve import NonNegative, Positive, Value
+from hardware_profiles.faults import Fault, InputError
+from hardware_profiles.slo import Slo
+from planner.toml_lines import Keys, line_at
+
+DEFAULT_MODEL = "qwen3-32b"
+DEFAULT_SLO = Slo(ttft_s=2.0, tpot_s=0.03, attainment=0.95)
+
+NOT_YET: Mapping[str, str] = {
+    "growth": "put the growth into the forecast's rows",
+    "price_trends": "leave it out: prices stay as the price book has them",
+    "scenarios": "plan each scenario by itself",
+    "workloads.*.deadline_h": "leave it out: all work is served in its hour",
+    "workloads.*.residency": "forbid providers in [policy]",
+    "policy.max_share_per_provider": "forbid providers in [policy]",
+}
+"""Keys (`*` stands for any name) that a later planner will act on, and what to do until then."""
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1)]
+Supply = Literal["buy", "reserved", "on-demand", "spot", "api"]
+
+
+def _rule(what: str, remedy: str) -> PydanticCustomError:
+    return PydanticCustomError("rule", "{what}", {"what": what, "remedy": remedy})
+
+
+class Workload(Value):
+    """[workloads.<name>]: how one stream of the forecast is to be served."""
+
+    model: Name = DEFAULT_MODEL
+    """`planner solve --model` replaces the default, not what is stated."""
+    substitutes: tuple[Name, ...] = ()
+    """Models that may serve it instead."""
+    slo: Slo = DEFAULT_SLO
+    deadline_h: Count | None = None
+    """Batch work: due this many hours after it came; None: interactive."""
+    residency: tuple[Name, ...] = ()
+    """Regions in which it may be served; empty: anywhere."""
+    owner: str | None = None
+    """Team, agent or feature that the bill is shown to."""
+    unserved_usd_per_request: NonNegative | None = None
+    """What a request that nobody serves costs; None: more than any way to serve it."""
+
+    @model_validator(mode="after")
+    def _slo_limits_something(self) -> Self:
+        if self.slo.ttft_s is None and self.slo.tpot_s is None and self.slo.e2e_s is None:
+            raise _rule("the SLO states no limit", "state ttft_s, tpot_s or e2e_s, or remove slo for the default")
+        return self
+
+
+class Horizon(Value):
+    """[horizon]: how long the plan is; it begins with the forecast's first hour."""
+
+    months: Annotated[int, Field(ge=1, le=60)] | None = None
+    hours: Annotated[int, Field(ge=1, le=60 * 744)] | None = None
+    """Instead of months. Without either the plan is 12 months long."""
+    discount_rate_per_year: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """0.08 is 8 % a year; the default adds up costs as they are."""
+    tail: Literal["full", "prorated"] = "full"
+    """What a commitment owes past the horizon: all of it, or only the part inside."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.months is not None and self.hours is not None:
+            raise _rule("there are months and hours", "keep one of them")
+        return self
+
+
+class Site(Value):
+    """[site]: your own figures for owned GPUs; None keeps the price book's."""
+
+    power_usd_per_kwh: NonNegative | None = None
+    pue: Annotated[float, Field(ge=1, le=5)] | None = None
+    """Power usage effectiveness: what the building draws / what the servers draw."""
+    colocation_usd_per_kw_month: NonNegative | None = None
+    staff_usd_per_month: NonNegative | None = None
+    """Paid while at least one GPU is owned."""
+    max_kw: Positive | None = None
+    """IT power that the site can feed; None: no limit."""
+
+
+class Policy(Value):
+    """[policy]: rules of the house."""
+
+    capacity: Literal["low", "mid", "high"] = "mid"
+    """Which end of the curves' uncertainty to plan with."""
+    forbid: tuple[Supply, ...] = ()
+    forbid_providers: tuple[Name, ...] = ()
+    forbid_gpus: tuple[Name, ...] = ()
+    max_owned_gpus: Annotated[int, Field(ge=0)] | None = None
+    max_share_per_provider: Share | None = None
+    """Of the bill."""
+
+
+class Fleet(Value):
+    """[[fleet]]: GPUs that are there already; what they cost is spent and not in the plan's bill."""
+
+    gpu: Name
+    gpus: Count
+    kind: Literal["owned", "reserved"] = "owned"
+    until: date | None = None
+    """First day on which a reserved one is gone."""
+
+    @model_validator(mode="after")
+    def _reserved_ends(self) -> Self:
+        if (self.kind == "reserved") != (self.until is not None):
+            remedy = "write until = 2027-12-31 beside kind = 'reserved', and only there"
+            raise _rule("a reserved GPU has an end, an owned one has none", remedy)
+        return self
+
+
+class Prices(Value):
+    """[prices]: files that replace or add rows of the shipped price book; relative to plan.toml's folder."""
+
+    offers: Path | None = None
+    endpoints: Path | None = None
+    ownership: Path | None = None
+
+
+@dataclass(frozen=True)
+class PlanSource:
+    """Where a `PlanFile` was read from: for digests and for faults found later."""
+
+    path: Path
+    sha256: str
+    lines: Mapping[Keys, int]
+
+
+class PlanFile(Value):
+    """The whole of plan.toml; `PlanFile()` is what is used when there is none."""
+
+    workloads: dict[Name, Workload] = Field(default_factory=dict)
+    horizon: Horizon = Horizon()
+    site: Site = Site()
+    policy: Policy = Policy()
+    fleet: tuple[Fleet, ...] = ()
+    prices: Prices = Prices()
+    _source: PlanSource | None = PrivateAttr(default=None)
+
+    @property
+    def source(self) -> PlanSource | None:
+        """None when there was no file."""
+        return self._source
+
+    def fault(self, what: str, remedy: str, *keys: str | int, value: object = None) -> Fault:
+        """A fault at a key of this file, with its line; for whoever finds that a value cannot be used."""
+        column = ".".join(str(key) for key in keys) or None
+        shown = None if value is None else str(value)
+        if self._source is None:
+            return Fault(what, remedy, None, None, column, shown)
+        return Fault(what, remedy, str(self._source.path), line_at(self._source.lines, keys), column, shown)
+
+
+def workloads_for(plan: PlanFile, names: tuple[str, ...], *, model: str | None = None) -> tuple[Workload, ...]:
+    """One `Workload` per name of the forecast; a section that no row of the forecast uses is a fault.
+
+    `model` takes the place of `DEFAULT_MODEL` where a section names none.
+    """
+    faults = []
+    for name in plan.workloads:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            remedy = f"rename it to '{near[0]}'" if near else f"remove it; the forecast has {', '.join(names)}"
+            faults.append(plan.fault("the forecast has no such workload", remedy, "workloads", name))
+    if faults:
+        raise InputError(*faults)
+    found = [plan.workloads.get(name, Workload()) for name in names]
+    if model is None:
+        return tuple(found)
+    return tuple(w if "model" in w.model_fields_set else w.model_copy(update={"model": model}) for w in found)
