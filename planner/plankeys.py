@@ -40,7 +40,9 @@ NOT_YET: Mapping[str, str] = {
     "price_trends": "leave it out: prices stay as the price book has them",
     "scenarios": "plan each scenario by itself",
     "workloads.*.deadline_h": "leave it out: all work is served in its hour",
-    "workloads.*.residency": "forbid providers in [policy]",
+    "workloads.*.substitutes": "name the one model that shall serve it",
+    "horizon.start": "leave it out: the plan begins with the forecast's first hour",
+    "site.max_kw": "set max_owned_gpus in [policy]",
     "policy.max_share_per_provider": "forbid providers in [policy]",
 }
 """Keys (`*` stands for any name) that a later planner will act on, and what to do until then."""
@@ -80,11 +82,13 @@ class Workload(Value):
 
 
 class Horizon(Value):
-    """[horizon]: how long the plan is; it begins with the forecast's first hour."""
+    """[horizon]: how long the plan is."""
 
     months: Annotated[int, Field(ge=1, le=60)] | None = None
     hours: Annotated[int, Field(ge=1, le=60 * 744)] | None = None
     """Instead of months. Without either the plan is 12 months long."""
+    start: date | None = None
+    """None: the forecast's first day."""
     discount_rate_per_year: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """0.08 is 8 % a year; the default adds up costs as they are."""
     tail: Literal["full", "prorated"] = "full"

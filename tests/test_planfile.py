@@ -17,7 +17,7 @@ from planner.toml_lines import key_lines, line_at
 FULL = """\
 [workloads.chat]
 model = "llama-3.1-70b"
-substitutes = ["qwen3-32b"]
+residency = ["eu"]
 slo = { ttft_s = 1, e2e_s = 20.5, attainment = 0.99 }
 owner = "support"
 unserved_usd_per_request = 0.05
@@ -34,7 +34,6 @@ power_usd_per_kwh = 0.11
 pue = 1.3
 colocation_usd_per_kw_month = 184
 staff_usd_per_month = 9000
-max_kw = 40
 
 [policy]
 capacity = "low"
@@ -69,10 +68,10 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     """What is stated arrives; price files are found relative to plan.toml; the digest is of the file's bytes."""
     plan = read_planfile(write(tmp_path, FULL))
     chat = plan.workloads["chat"]
-    assert (chat.model, chat.substitutes, chat.owner) == ("llama-3.1-70b", ("qwen3-32b",), "support")
+    assert (chat.model, chat.residency, chat.owner) == ("llama-3.1-70b", ("eu",), "support")
     assert chat.unserved_usd_per_request == 0.05
     assert (plan.horizon.months, plan.horizon.discount_rate_per_year, plan.horizon.tail) == (24, 0.08, "prorated")
-    assert (plan.site.power_usd_per_kwh, plan.site.pue, plan.site.max_kw) == (0.11, 1.3, 40)
+    assert (plan.site.power_usd_per_kwh, plan.site.pue, plan.site.staff_usd_per_month) == (0.11, 1.3, 9000)
     assert (plan.policy.capacity, plan.policy.forbid, plan.policy.max_owned_gpus) == ("low", ("spot", "api"), 16)
     assert [(f.gpu, f.gpus, f.kind, str(f.until)) for f in plan.fleet] == [
         ("h100", 8, "owned", "None"),
@@ -121,7 +120,7 @@ def test_a_fault_found_later_knows_its_line(tmp_path: Path) -> None:
     path = write(tmp_path, FULL)
     plan = read_planfile(path)
     assert str(plan.fault("is not known", "write h100", "fleet", 1, "gpu", value="h200")) == (
-        f"{path}:34: column 'fleet.1.gpu', value 'h200': is not known. Remedy: write h100."
+        f"{path}:33: column 'fleet.1.gpu', value 'h200': is not known. Remedy: write h100."
     )
     assert str(PlanFile().fault("is not known", "write h100", "policy")) == (
         "column 'policy': is not known. Remedy: write h100."
