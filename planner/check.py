@@ -186,6 +186,11 @@ def recomputed_usd(solution: Solution) -> float:
     problem, blocks = solution.problem, solution.blocks
     view_columns = solution.hours.matrix.columns
     items: list[float] = []
+    active = _View(solution).active
+    for charge in problem.fixed_charges:
+        units = sum(active[o] for o, offer in enumerate(problem.offers) if offer.name in charge.offers)
+        for epoch, count in zip(problem.epochs, np.atleast_1d(units), strict=True):
+            items.append(charge.usd_per_h * epoch.hours * epoch.discount if count > 0 else 0.0)
     for (o, m), units in np.ndenumerate(solution.fleet.buy):
         if units:
             items += [units * usd for _, usd in problem.unit_cost(problem.offers[o], m)]

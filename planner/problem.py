@@ -18,7 +18,8 @@ of the offer. Arrays are read-only.
   GPUs); `placed="hour"` units every hour (on demand, spend commitments). `covers[pool]` is how much of a unit one GPU
   takes: 1/8 for a server of eight; the USD per hour a GPU draws from a spend commitment whose unit is one USD per hour.
 * An **endpoint** is an API that serves requests at a price each.
-* A **limit** is a site's cap (kW, rack units) over the units that are active in an epoch.
+* A **limit** is a site's cap (kW, rack units) over the units that are active in an epoch; a **fixed charge** is owed in
+  every epoch in which any of its offers is active.
 """
 
 from __future__ import annotations
@@ -141,6 +142,19 @@ class Limit:
     cap: float
 
 
+@dataclass(frozen=True)
+class FixedCharge:
+    """USD per hour owed in every epoch in which any unit of these offers is active (a team that runs owned GPUs).
+
+    `most_units` is how many units can be active together; it keeps the programme's relaxation tight.
+    """
+
+    name: str
+    offers: tuple[str, ...]
+    usd_per_h: float
+    most_units: float
+
+
 @dataclass(frozen=True, eq=False)
 class Blocks:
     """Demand: `epoch[t]` (index), `weight_h[t]` hours, `demand[t, k]` requests per hour."""
@@ -172,6 +186,7 @@ class Problem:
     offers: tuple[Offer, ...]
     endpoints: tuple[Endpoint, ...] = ()
     limits: tuple[Limit, ...] = ()
+    fixed_charges: tuple[FixedCharge, ...] = ()
     unserved_usd_per_request: tuple[float, ...] = ()
     tail: Literal["full", "prorated"] = "full"
     """What a term owes past the horizon: `full` charges all of it."""
@@ -194,6 +209,19 @@ class Problem:
         start = bought_in + offer.lead_epochs
         end = len(self.epochs) if offer.term_epochs is None else start + offer.term_epochs
         return range(start, min(end, len(self.epochs)))
+
+    def active_units(self, buy: Array) -> Array:
+        """[O, M] units active in every epoch when `buy[o, m]` are bought: those that exist and those bought before."""
+        active = np.zeros((len(self.offers), len(self.epochs)))
+        for o, offer in enumerate(self.offers):
+            active[o] = [offer.existing_units(m) for m in range(len(self.epochs))]
+            for m in np.flatnonzero(buy[o]):
+                active[o, list(self.active_epochs(offer, int(m)))] += buy[o, m]
+        return active
+
+    def fixed_usd(self, charge: FixedCharge, epoch: int) -> float:
+        """Present value of a fixed charge in an epoch in which it is owed."""
+        return charge.usd_per_h * self.epochs[epoch].hours * self.epochs[epoch].discount
 
     def unit_cost(self, offer: Offer, bought_in: int) -> tuple[tuple[str, float], ...]:
         """Present value in USD by line of buying one unit of `offer` in epoch `bought_in`; residual value is negative.
@@ -237,7 +265,8 @@ def merge_identical(blocks: Blocks) -> tuple[Blocks, Ints]:
 
 def _faults(problem: Problem) -> Iterable[str]:
     count = len(problem.classes)
-    groups = (problem.epochs, problem.pools, problem.deployments, problem.offers, problem.endpoints, problem.limits)
+    supplies = (problem.deployments, problem.offers, problem.endpoints)
+    groups = (problem.epochs, problem.pools, *supplies, problem.limits, problem.fixed_charges)
     for group in (*([item.name for item in items] for items in groups), problem.classes):
         names = list(group)
         yield from (f"name {name!r} is not a slug" for name in names if not _NAME.fullmatch(name))
@@ -257,6 +286,11 @@ def _faults(problem: Problem) -> Iterable[str]:
             yield f"endpoint {endpoint.name}: a token limit needs tokens per request of every class"
     yield from (f"limit {limit.name}: unknown offer {name!r}" for limit in problem.limits for name in limit.per_unit
                 if name not in {offer.name for offer in problem.offers})  # fmt: skip
+    for charge in problem.fixed_charges:
+        bought = {offer.name for offer in problem.offers if offer.bought}
+        yield from (
+            f"charge {charge.name}: {name!r} is no offer that is bought" for name in charge.offers if name not in bought
+        )
     if len(problem.unserved_usd_per_request) != count:
         yield f"{count} classes need {count} penalties for unserved requests"
     yield from _block_faults(problem)

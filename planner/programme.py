@@ -6,6 +6,7 @@ Sets
 Variables (all >= 0; only for allowed pairs)
     buy[o,m]        units bought in epoch m                                          whole unless the offer divides
     replicas[d,m]   replicas placed on epoch-placed units                            whole unless divisible or relaxed
+    opened[f,m]     whether fixed charge f is owed in epoch m                        0 or 1 unless relaxed
     on[o,t]         units of an hour-placed offer that are switched on               whole unless relaxed
     rented[o,d,t]   replicas placed on them in that block                            whole unless divisible or relaxed
     served[k,d,t]   requests per hour that deployment d serves
@@ -16,7 +17,7 @@ Parameters (units in `problem.py`)
     active(o,m) = existing[o,m] + sum of buy[o,n] over purchases n that supply in m; w[t] hours; r[m] discount.
 
 Objective (USD, present value)
-    min  sum_{o,m} unit_cost(o,m) buy[o,m]
+    min  sum_{o,m} unit_cost(o,m) buy[o,m] + sum_{f,m} fixed(f,m) opened[f,m]
        + sum_t r w [ sum_o usage on + sum_{k,d} gpu_h busy served + sum_{k,e} price api + sum_k penalty unserved ]
 
 Each family of constraints is one function: its docstring is the inequality, its name the row's in the LP file.
@@ -54,6 +55,7 @@ class Programme:
     lp: Any
     buy: dict[tuple[int, int], Any] = field(default_factory=dict)
     replicas: dict[tuple[int, int], Any] = field(default_factory=dict)
+    opened: dict[tuple[int, int], Any] = field(default_factory=dict)
     on: dict[tuple[int, int], Any] = field(default_factory=dict)
     rented: dict[tuple[int, int, int], Any] = field(default_factory=dict)
     served: dict[tuple[int, int, int], Any] = field(default_factory=dict)
@@ -67,6 +69,7 @@ def build(problem: Problem, relax: Relax = Relax(), name: str = "spillway") -> P
 
     programme = Programme(problem, relax, pulp.LpProblem(name, pulp.LpMinimize))
     first_stage_variables(programme)
+    fixed_charge_variables(programme)
     for block in range(len(problem.blocks)):
         block_variables(programme, block)
     programme.lp.setObjective(pulp.LpAffineExpression(list(_costs(programme))))
@@ -92,6 +95,14 @@ def first_stage_variables(programme: Programme) -> None:
             if any(_supplies(offer, deployment) for offer in problem.offers):
                 whole = not (deployment.divisible or relax.placement)
                 programme.replicas[d, m] = _variable(programme, f"replicas.{deployment.name}.{epoch.name}", whole)
+
+
+def fixed_charge_variables(programme: Programme) -> None:
+    """opened[f,m], at most one."""
+    for f, charge in enumerate(programme.problem.fixed_charges):
+        for m, epoch in enumerate(programme.problem.epochs):
+            name = f"opened.{charge.name}.{epoch.name}"
+            programme.opened[f, m] = _variable(programme, name, not programme.relax.purchases, 1.0)
 
 
 def block_variables(programme: Programme, t: int) -> None:
@@ -155,6 +166,21 @@ def placement(programme: Programme) -> Iterator[Row]:
                 terms += [(variable, -count / problem.offers[o].covers[pool.name]) for variable, count in bought]
                 gpus += there / problem.offers[o].covers[pool.name]
             yield f"placement.{pool.name}.{epoch.name}", _row(terms, "<=", gpus)
+
+
+def fixed_charge(programme: Programme) -> Iterator[Row]:
+    """sum_{o in f} active(o,m) <= most_units[f] opened[f,m]."""
+    problem = programme.problem
+    index = {offer.name: o for o, offer in enumerate(problem.offers)}
+    for f, charge in enumerate(problem.fixed_charges):
+        for m, epoch in enumerate(problem.epochs):
+            terms: list[Term] = [(programme.opened[f, m], -charge.most_units)]
+            room = 0.0
+            for name in charge.offers:
+                bought, there = active(programme, index[name], m)
+                terms += bought
+                room -= there
+            yield f"fixed_charge.{charge.name}.{epoch.name}", _row(terms, "<=", room)
 
 
 def balance(programme: Programme, t: int) -> Iterator[Row]:
@@ -226,7 +252,7 @@ def endpoint_tokens(programme: Programme, t: int) -> Iterator[Row]:
             yield f"endpoint_tokens.{endpoint.name}.{t}", _row(terms, "<=", endpoint.tokens_per_h)
 
 
-FIRST_STAGE = (stock, site, placement)
+FIRST_STAGE = (stock, site, placement, fixed_charge)
 EVERY_BLOCK = (balance, capacity, switched_on, committed, on_demand_stock, endpoint_requests, endpoint_tokens)
 
 
@@ -261,6 +287,8 @@ def _costs(programme: Programme) -> Iterator[Term]:
     problem = programme.problem
     for (o, m), variable in programme.buy.items():
         yield variable, sum(usd for _, usd in problem.unit_cost(problem.offers[o], m))
+    for (f, m), variable in programme.opened.items():
+        yield variable, problem.fixed_usd(problem.fixed_charges[f], m)
     for t in range(len(problem.blocks)):
         present = float(problem.blocks.weight_h[t]) * problem.epochs[int(problem.blocks.epoch[t])].discount
         for variable, usd in block_costs(programme, t):

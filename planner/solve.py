@@ -101,11 +101,16 @@ def solve(
 
 
 def fleet_usd(problem: Problem, fleet: Fleet) -> float:
-    """Present value of everything bought."""
+    """Present value of everything bought, fixed charges included."""
     costs = []
     for (o, m), units in np.ndenumerate(fleet.buy):
         if units:
             costs.append(units * sum(usd for _, usd in problem.unit_cost(problem.offers[o], m)))
+    active = problem.active_units(fleet.buy)
+    index = {offer.name: o for o, offer in enumerate(problem.offers)}
+    for charge in problem.fixed_charges:
+        owed = active[[index[name] for name in charge.offers]].sum(axis=0) > 0
+        costs += [problem.fixed_usd(charge, int(m)) for m in np.flatnonzero(owed)]
     return math.fsum(costs)
 
 
