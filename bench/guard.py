@@ -80,26 +80,27 @@ class Guard:
         poll.poll()
         self.reap()
 
-    def reap(self) -> None:
-        """Collect what has ended, adopted orphans too; remember how the command did."""
-        with suppress(ChildProcessError):
+    def reap(self) -> bool:
+        """Collect what has ended, adopted orphans too, and remember how the command did; False when none is left."""
+        try:
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if ended[0] == self.command.pid:
                     self.status = self.command.returncode = os.waitstatus_to_exitcode(ended[1])
+        except ChildProcessError:
+            return False
+        return True
 
     def end_all(self, grace_s: float) -> None:
-        """SIGTERM, a while of grace, then SIGKILL until nothing is left."""
+        """SIGTERM, a while of grace, then SIGKILL until nothing is left (a zombie's threads may still be ending)."""
         deadline = time.monotonic() + grace_s
         with suppress(ProcessLookupError):
             os.killpg(self.command.pid, signal.SIGTERM)
-        while left := descendants(os.getpid()):
+        while self.reap():
             if time.monotonic() >= deadline:
-                for pid in left:
+                for pid in descendants(os.getpid()):
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
             time.sleep(POLL_S)
-            self.reap()
-        self.reap()
 
 
 def main(arguments: list[str]) -> None:

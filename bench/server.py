@@ -33,9 +33,9 @@ from hardware_profiles.curve import Value
 from hardware_profiles.faults import Fault, InputError
 
 MODULE = "vllm.entrypoints.openai.api_server"
-GRACE_S = 5.0
-"""From SIGTERM to SIGKILL; nothing is left well within 10 s of this process's end."""
 HEALTH_EVERY_S = 0.25
+PATIENCE_S = 15.0
+"""How long the guard may take to end everything."""
 LAST_LINES = 15
 
 _ALLOWED = re.compile(
@@ -43,7 +43,7 @@ _ALLOWED = re.compile(
     r"|(LC|CUDA|NVIDIA|NCCL|HIP|ROCM|ROCR|HSA|HF|TRANSFORMERS|VLLM|TORCH|TRITON|OMP|KMP|MKL|XDG)_.*"
 )
 _SECRET_VARIABLE = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
-_SECRET_OPTION = re.compile(r"--.*(?:key|-token|secret|password|credentials?)s?", re.IGNORECASE)
+_SECRET_OPTION = re.compile(r"--.*(?:-token|(?:key|secret|password|credential)s?)", re.IGNORECASE)
 _OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemory|No available memory for the cache blocks", re.IGNORECASE)
 
 
@@ -64,6 +64,8 @@ class ServerSpec(Value):
     cpus: tuple[int, ...] = ()
     """Cores for the server; empty: all."""
     start_timeout_s: float = 900.0
+    grace_s: float = 5.0
+    """From SIGTERM to SIGKILL; nothing is left well within 10 s of this process's end."""
 
     def command(self, port: int) -> list[str]:
         """The whole command line."""
@@ -186,7 +188,7 @@ def _start(spec: ServerSpec, log: Path, port: int) -> subprocess.Popen[str]:
             )
         )
     cpus = ",".join(str(cpu) for cpu in spec.cpus)
-    watch = [sys.executable, "-I", guard.__file__, str(GRACE_S), cpus, str(log)]
+    watch = [sys.executable, "-I", guard.__file__, str(spec.grace_s), cpus, str(log)]
     with log.open("ab") as output:
         return subprocess.Popen(
             [*watch, *spec.command(port)],
@@ -233,7 +235,7 @@ def _end(process: subprocess.Popen[str], pid: int | None) -> None:
     with suppress(BrokenPipeError):
         process.stdin.close()
     try:
-        process.wait(GRACE_S + 5)
+        process.wait(PATIENCE_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -247,7 +249,7 @@ def _status(process: subprocess.Popen[str]) -> int | None:
     """The command's exit status as the guard told it; None when the guard itself was killed."""
     assert process.stdout is not None
     with suppress(subprocess.TimeoutExpired):
-        process.wait(GRACE_S + 10)
+        process.wait(PATIENCE_S)
     line = process.stdout.readline().strip()
     return int(line) if re.fullmatch(r"-?\d+", line) else None
 
