@@ -33,6 +33,7 @@ FORMAT = "spillway-curve/1"
 Kind = Literal["measured", "published", "estimated"]
 Statistic = Literal["mean", "p50", "p90", "p95", "p99", "unstated"]
 Verdict = Literal["pass", "fail", "unknown"]
+Precision = Literal["bf16", "fp16", "fp8", "fp4", "int8", "int4", "fp32"]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -170,7 +171,7 @@ class Curve(Value):
     format: Literal["spillway-curve/1"] = "spillway-curve/1"
     kind: Kind
     model: str
-    precision: Literal["bf16", "fp16", "fp8", "fp4", "int8", "int4", "fp32"] | None
+    precision: Precision | None
     """Of the weights; None where the source does not say."""
     gpu: Gpu
     tensor_parallel: Annotated[int, Field(ge=1)] = 1
@@ -219,9 +220,19 @@ def read_curve(path: Path) -> Curve:
         for detail in error.errors(include_url=False):
             where = ".".join(str(part) for part in detail["loc"]) or None
             value = detail["input"] if isinstance(detail["input"], (str, int, float)) else None
-            faults.add(detail["msg"], f"write the file as {FORMAT} says", column=where, value=value)
+            faults.add(
+                detail["msg"].removeprefix("Value error, "),
+                f"write the file as {FORMAT} says",
+                column=where,
+                value=value,
+            )
     faults.check()
     raise AssertionError("unreachable")
+
+
+def schema_text() -> str:
+    """The JSON schema of a curve file, for editors and for other programs that write one."""
+    return json.dumps(Curve.model_json_schema(), indent=1, sort_keys=True) + "\n"
 
 
 def write_curve(curve: Curve, path: Path) -> None:

@@ -177,9 +177,9 @@ def test_a_model_name_means_one_entry(typed: str, name: str) -> None:
             "Llama-3.3-70B-Instruct-AWQ",
             "llama-3.1-70b",
             (
-                "'Llama-3.3-70B-Instruct-AWQ' is taken as llama-3.1-70b: Llama 3.3 70B has the same architecture and size; "
-                "its weights differ; awq in 'Llama-3.3-70B-Instruct-AWQ' names a precision, which is stated apart from the "
-                "model"
+                "'Llama-3.3-70B-Instruct-AWQ' is taken as llama-3.1-70b: Llama 3.3 70B has the same architecture and "
+                "size; its weights differ; awq in 'Llama-3.3-70B-Instruct-AWQ' names a precision, which is stated "
+                "apart from the model"
             ),
         ),
     ],
