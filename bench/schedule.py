@@ -11,12 +11,18 @@ moment whether or not the server keeps up.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from bench.prompts import ShapeLaw, Trace
+from bench.prompts import ShapeLaw, Trace, draw
 from hardware_profiles.curve import Positive, Value
+
+_CYCLE = 1 << 14
+"""Closed loop: lengths are drawn for this many requests, then begin again (the prompts never do)."""
 
 
 class Arrivals(Value):
@@ -85,3 +91,56 @@ class Stage(Value):
         if self.warm_up_s >= self.cap_s:
             raise ValueError("the warm-up is as long as the cap")
         return self
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Every row of a stage, in order of its number; a closed loop takes them one after another and begins again."""
+
+    at_s: NDArray[np.float64]
+    """Open loop: scheduled moments since the stage's zero. Closed loop: zeros."""
+    input_tokens: NDArray[np.int64]
+    cached_tokens: NDArray[np.int64]
+    output_tokens: NDArray[np.int64]
+    prefix: NDArray[np.int64]
+    """Which shared prefix the cached tokens are the head of."""
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self.at_s)
+
+
+def plan(stage: Stage) -> Plan:
+    """The one global schedule of a stage; it does not depend on how many workers share it."""
+    at_s = np.zeros(_CYCLE) if stage.mode == "closed" else arrivals_s(stage)
+    count = len(at_s)
+    inputs, outputs = draw(stage.shape, stage.seed, count)
+    cached = (inputs * stage.cached_share / stage.block_tokens).astype(np.int64) * stage.block_tokens
+    prefix = np.random.default_rng([stage.seed, 4]).integers(0, stage.prefixes, count)
+    return Plan(at_s, inputs, cached, outputs, prefix)
+
+
+def arrivals_s(stage: Stage) -> NDArray[np.float64]:
+    """Open-loop moments before the cap: unit-rate arrivals of the seed, divided by the rate."""
+    if isinstance(stage.shape, Trace) and stage.arrivals.law == "trace":
+        times = np.array([row[0] for row in stage.shape.rows])
+        return times[times < stage.cap_s]
+    assert stage.rate_per_s is not None
+    expected = stage.rate_per_s * stage.cap_s
+    count = int(expected + 10 * (stage.arrivals.cv or 1.0) * expected**0.5 + 100)
+    times = np.cumsum(_unit_gaps(stage.arrivals, stage.seed, count)) / stage.rate_per_s
+    return times[times < stage.cap_s]
+
+
+def _unit_gaps(arrivals: Arrivals, seed: int, count: int) -> NDArray[np.float64]:
+    generator = np.random.default_rng([seed, 5])
+    if arrivals.law == "constant":
+        return np.ones(count)
+    if arrivals.cv is not None:  # gamma: shape 1/cv^2 and scale cv^2 give mean 1 and coefficient of variation cv
+        return generator.standard_gamma(arrivals.cv**-2, count) * arrivals.cv**2
+    return generator.standard_exponential(count)
+
+
+def share(rows: int, worker: int, workers: int) -> range:
+    """The rows of one worker: w, w + n, w + 2n, ..."""
+    return range(worker, rows, workers)

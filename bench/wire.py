@@ -1,0 +1,397 @@
+"""The measuring client: one request over one raw socket, each read stamped, nothing decoded until the stage is over.
+
+Why: what a client does between two bytes shows up as latency. Line readers deliver late and in clumps, JSON decoded in
+the loop stalls every other stream, and a connection opened inside the stopwatch adds milliseconds to the tail.
+
+How: the connection is opened before the clock starts and kept alive. One persistent gevent watcher per connection
+(`hub.loop.io(fd, READ)`) calls us when bytes are there; the callback receives, keeps bytes and stamp, looks whether the
+body has ended and only then wakes the greenlet. On Linux the stamp is the kernel's own, taken when the packet came in
+(SO_TIMESTAMPNS, Documentation/networking/timestamping.rst, read with recvmsg), so that a busy client still knows when a
+token arrived; elsewhere it is the clock at the read. `bench.decode` turns what was kept into a reply, after the stage.
+
+HTTPS takes a plainer path, a greenlet that reads a TLS socket in a loop: stamps are the clock's at the read, after
+decryption. No redirect is followed and no proxy is used. All stamps are CLOCK_REALTIME nanoseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket as plain_socket
+import struct
+import sys
+import time
+from array import array
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from gevent import Timeout, monkey, socket, ssl
+from gevent.hub import Waiter, get_hub
+
+from hardware_profiles.faults import Fault, InputError
+
+SO_TIMESTAMPNS = 35  # Linux, include/uapi/asm-generic/socket.h
+KERNEL_STAMPS = sys.platform == "linux"
+_READ = 1
+_SIZE = 65536
+_ANCILLARY = 64
+_IDLE_S = 2.0
+"""A kept connection that was idle for longer is opened anew (uvicorn closes after 5 s): no race with its end."""
+_CONNECT_S = 10.0
+_LOOK_S = 0.2
+"""While the kernel takes no more bytes: how often to see whether the exchange has ended all the same."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What one request left behind, to be decoded after the stage."""
+
+    scheduled_ns: int
+    sent_ns: int = 0
+    """0 when it could not be sent."""
+    end_ns: int = 0
+    status: str = ""
+    """What went wrong on the wire, empty when a whole answer came (which may still be an error)."""
+    error: str = ""
+    raw: bytes = b""
+    reads: bytes = b""
+    """array('I'): bytes of each read."""
+    marks: bytes = b""
+    """One `timespec` (two int64: seconds, nanoseconds) per read."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where requests go; made once, before the clock starts."""
+
+    host: str
+    port: int
+    tls: bool
+    path: str
+    """What stands before `/v1/...`."""
+    addresses: tuple[tuple[Any, ...], ...]
+    """What getaddrinfo said: tried in this order."""
+    authority: str
+    key: str = field(default="", repr=False)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the endpoint is this machine."""
+        return all(str(address[4][0]).startswith("127.") or address[4][0] == "::1" for address in self.addresses)
+
+    def request(self, path: str, body: bytes) -> bytes:
+        """A whole POST request."""
+        secret = f"Authorization: Bearer {self.key}\r\n" if self.key else ""
+        head = (
+            f"POST {self.path}{path} HTTP/1.1\r\nHost: {self.authority}\r\nUser-Agent: spillway-bench\r\n{secret}"
+            f"Content-Type: application/json\r\nAccept: text/event-stream\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+    def scrubbed(self, text: str) -> str:
+        """Text that a server sent, without our key."""
+        return text.replace(self.key, "***") if self.key else text
+
+
+def endpoint(url: str, key: str = "") -> Endpoint:
+    """Parse and resolve a base URL; `InputError` tells what is wrong with it (never the key itself)."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        remedy = "give http://HOST:PORT or https://HOST, without user name, password or /v1"
+        raise InputError(Fault("not a base URL", remedy, value=parts._replace(netloc="…").geturl()))
+    if not key.isprintable() or not key.isascii():
+        raise InputError(Fault("the API key has characters that no header may have", "check the environment variable"))
+    tls = parts.scheme == "https"
+    port = parts.port or (443 if tls else 80)
+    try:
+        found = plain_socket.getaddrinfo(parts.hostname, port, type=plain_socket.SOCK_STREAM)
+    except OSError as error:
+        remedy = "check the URL and the network"
+        raise InputError(Fault(f"host cannot be found ({error.strerror})", remedy, value=parts.hostname)) from None
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    authority = name if parts.port is None else f"{name}:{port}"
+    path = parts.path.rstrip("/").removesuffix("/v1")
+    return Endpoint(parts.hostname, port, tls, path, tuple(found), authority, key)
+
+
+class Connection:
+    """A kept-alive connection that serves one request at a time."""
+
+    def __init__(self, to: Endpoint, *, kernel_stamps: bool = KERNEL_STAMPS) -> None:
+        self._to = to
+        self._kernel = kernel_stamps and KERNEL_STAMPS
+        self._sock: Any = None
+        self._watcher: Any = None
+        self._idle_since = 0.0
+        self._waiter: Any = None
+        self._clear()
+
+    def open(self) -> None:
+        """Connect; OSError when no address answers."""
+        self.close()
+        trouble: OSError = ConnectionRefusedError(errno.ECONNREFUSED, "no address")
+        for family, kind, protocol, _, address in self._to.addresses:
+            sock = socket.socket(family, kind, protocol)
+            sock.settimeout(_CONNECT_S)
+            try:
+                sock.connect(address)
+            except OSError as error:
+                sock.close()
+                trouble = error
+                continue
+            self._adopt(sock)
+            return
+        raise trouble
+
+    def _adopt(self, sock: Any) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # the plain socket below gevent's: its calls never block, so that the watcher's callback may make them
+        unpatched = monkey.get_original("socket", "socket")
+        self._sock = unpatched(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        self._sock.setblocking(False)
+        if self._kernel:
+            self._sock.setsockopt(plain_socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self._receive = self._sock.recvmsg if self._kernel else self._sock.recv
+        self._watcher = get_hub().loop.io(self._sock.fileno(), _READ)
+        self._watcher.start(self._on_kernel_stamp if self._kernel else self._on_readable)
+        self._idle_since = time.monotonic()
+
+    @property
+    def fresh(self) -> bool:
+        """Open, and not idle for so long that the server may be closing it."""
+        return self._sock is not None and time.monotonic() - self._idle_since < _IDLE_S
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def exchange(self, payload: bytes, timeout_s: float, scheduled_ns: int = 0) -> Exchange:
+        """Send a request, wait for the end of its answer (this greenlet only), give what came."""
+        kept = Exchange(scheduled_ns)
+        try:
+            if not self.fresh:
+                self.open()
+        except OSError as error:
+            kept.status, kept.error = _connect_trouble(error)
+            kept.end_ns = time.time_ns()
+            return kept
+        self._clear()
+        timer = get_hub().loop.timer(timeout_s)
+        timer.start(self._end, "timeout", f"no end within {timeout_s:g} s")
+        try:
+            kept.sent_ns = time.time_ns()
+            self._send(payload, timeout_s)
+            if not self._ended:
+                self._waiter = Waiter()
+                self._waiter.get()
+        finally:
+            self._waiter = None
+            timer.stop()
+            timer.close()
+        self._keep(kept)
+        return kept
+
+    def abort(self) -> None:
+        """End what is in flight: the drain is over."""
+        self._end("unfinished", "in flight when the drain ended")
+
+    def _send(self, payload: bytes, timeout_s: float) -> None:
+        """All bytes to the kernel; waits (this greenlet only) while it takes no more."""
+        del timeout_s  # the timer ends the exchange, and with it this loop
+        rest = memoryview(payload)
+        while rest and not self._ended:
+            try:
+                rest = rest[self._sock.send(rest) :]
+            except BlockingIOError:
+                with contextlib.suppress(TimeoutError):
+                    socket.wait_write(self._sock.fileno(), timeout=_LOOK_S)
+            except OSError as error:
+                if not self._chunks:  # an answer that came before we finished (such as 413) is still worth reading
+                    self._end("reset", error.strerror or "reset")
+                return
+
+    def _clear(self) -> None:
+        self._chunks: list[bytes] = []
+        self._marks: list[bytes] = []
+        self._stamps: list[int] = []
+        self._status = self._error = ""
+        self._ended = False
+        self._chunked = False
+        self._missing: int | None = None
+        self._head_seen = False
+
+    # what the loop calls --------------------------------------------------------------------------------------------
+
+    def _on_kernel_stamp(self) -> None:
+        """Bytes are there: keep them with the kernel's stamp. This is the hot path: a few microseconds."""
+        try:
+            data, ancillary, _, _ = self._receive(_SIZE, _ANCILLARY)
+        except OSError as error:
+            return self._trouble(error)
+        if not data:
+            return self._closed()
+        self._chunks.append(data)
+        self._marks.append(ancillary[0][2] if ancillary else _timespec(time.time_ns()))
+        if self._chunked:
+            if data[-4:] == b"\r\n\r\n" or len(data) < 5:
+                self._look_for_end()
+            return None
+        return self._measured(data)
+
+    def _on_readable(self) -> None:
+        """The same with the clock at the read."""
+        try:
+            data = self._receive(_SIZE)
+        except OSError as error:
+            return self._trouble(error)
+        if not data:
+            return self._closed()
+        self._stamps.append(time.time_ns())
+        self._chunks.append(data)
+        if self._chunked:
+            if data[-4:] == b"\r\n\r\n" or len(data) < 5:
+                self._look_for_end()
+            return None
+        return self._measured(data)
+
+    def _look_for_end(self) -> None:
+        """Has the chunked body ended? Its last chunk is `0`; trailers may follow, then an empty line (RFC 9112, 7.1).
+
+        A bare CR cannot stand in JSON nor a line `0` in an event stream, so that a tail tells it; `decode` walks the
+        whole framing later. Eight reads hold the seven bytes of the end however it was cut.
+        """
+        tail = b"".join(self._chunks[-8:])
+        if tail.endswith(b"\r\n\r\n") and b"\r\n0\r\n" in tail:
+            self._end()
+
+    def _measured(self, data: bytes) -> None:
+        """Until the head is complete; then bodies of stated length, and those that end with the connection."""
+        if self._ended:  # bytes that nobody asked for: this connection cannot be trusted any more
+            return self.close()
+        if self._head_seen:
+            if self._missing is not None:
+                self._missing -= len(data)
+                if self._missing <= 0:
+                    self._end()
+            return None
+        raw = b"".join(self._chunks)
+        if raw[:5] != b"HTTP/"[: len(raw)]:
+            return self._end("garbage", "the answer is not HTTP")
+        head, blank, body = raw.partition(b"\r\n\r\n")
+        while blank and head[9:10] == b"1":  # interim answers: the real one follows
+            head, blank, body = body.partition(b"\r\n\r\n")
+        if blank:
+            return self._begin_body(head.lower(), body)
+        return self._end("garbage", "endless headers") if len(raw) > 1 << 17 else None
+
+    def _begin_body(self, head: bytes, body: bytes) -> None:
+        """How will the body end? By its last chunk, its length, or the connection's end (RFC 9112, 6.3)."""
+        self._head_seen = True
+        fields = dict(line.partition(b":")[::2] for line in head.split(b"\r\n")[1:])
+        if b"chunked" in fields.get(b"transfer-encoding", b""):
+            self._chunked = True
+            if body:
+                self._look_for_end()
+        elif fields.get(b"content-length", b"").strip().isdigit():
+            self._missing = int(fields[b"content-length"])
+            self._measured(body)
+
+    def _closed(self) -> None:
+        """The server ended the connection: in order when the body is one that ends so."""
+        if not self._chunks:
+            self._end("reset", "closed before an answer")
+        elif self._head_seen and not self._chunked and self._missing is None:
+            self._end()
+        else:
+            self._end("truncated", "closed before the end of the answer")
+        self.close()
+
+    def _trouble(self, error: OSError) -> None:
+        if isinstance(error, BlockingIOError):
+            return
+        self._end("reset", error.strerror or "reset")
+        self.close()
+
+    def _end(self, status: str = "", error: str = "") -> None:
+        """The exchange is over; wake whoever waits for it."""
+        if self._ended:
+            return
+        self._ended = True
+        self._status, self._error = status, error
+        if self._waiter is not None:
+            self._waiter.switch(None)
+
+    def _keep(self, kept: Exchange) -> None:
+        """Pack what came: 16 bytes a read beside the bytes themselves."""
+        kept.status, kept.error = self._status, self._error
+        self._ended = True
+        kept.raw = b"".join(self._chunks)
+        kept.reads = array("I", map(len, self._chunks)).tobytes()
+        if self._kernel:
+            kept.marks = b"".join(self._marks)
+        else:
+            kept.marks = b"".join(map(_timespec, self._stamps))
+        kept.end_ns = time.time_ns()
+        self._idle_since = time.monotonic()
+        head = kept.raw[:4096].partition(b"\r\n\r\n")[0].lower()
+        whole = self._chunked or self._missing == 0
+        if kept.status or not whole or b"connection: close" in head:
+            self.close()
+        self._chunks, self._marks, self._stamps = [], [], []
+        self._chunked = self._head_seen = False
+
+
+class TlsConnection(Connection):
+    """HTTPS: the greenlet itself reads; stamps are the clock's at the read."""
+
+    def __init__(self, to: Endpoint, *, kernel_stamps: bool = False) -> None:
+        super().__init__(to, kernel_stamps=False)
+        del kernel_stamps
+        self._context = ssl.create_default_context()
+
+    def _adopt(self, sock: Any) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = self._context.wrap_socket(sock, server_hostname=self._to.host)
+        self._receive = self._sock.recv
+        self._idle_since = time.monotonic()
+
+    def _send(self, payload: bytes, timeout_s: float) -> None:
+        """Send, then read to the end."""
+        try:
+            with Timeout(timeout_s, TimeoutError("timed out")):
+                self._sock.settimeout(None)
+                self._sock.sendall(payload)
+                while not self._ended:
+                    self._on_readable()
+        except TimeoutError:
+            self._end("timeout", f"no end within {timeout_s:g} s")
+        except OSError as error:
+            self._trouble(error)
+
+    def abort(self) -> None:
+        """End what is in flight: closing wakes the reader."""
+        super().abort()
+        self.close()
+
+
+def connection(to: Endpoint, *, kernel_stamps: bool = KERNEL_STAMPS) -> Connection:
+    """The right kind of connection for an endpoint, not yet open."""
+    return TlsConnection(to) if to.tls else Connection(to, kernel_stamps=kernel_stamps)
+
+
+def _timespec(nanoseconds: int) -> bytes:
+    return struct.pack("qq", *divmod(nanoseconds, 1_000_000_000))
+
+
+def _connect_trouble(error: OSError) -> tuple[str, str]:
+    text = error.strerror or str(error) or type(error).__name__
+    if isinstance(error, ConnectionRefusedError):
+        return "refused", text
+    return "unreachable", text
