@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware_profiles.faults import InputError
@@ -204,6 +204,7 @@ def test_tiling_keeps_the_weekday(tmp_path: Path) -> None:
     assert (tiled.requests[:, 0] == tiled.source_hour).all()
 
 
+@settings(deadline=None)  # the cores are shared
 @given(have=st.integers(24, 1000), hours=st.integers(1, 3000))
 def test_a_tiled_forecast_holds_copies_only(have: int, hours: int) -> None:
     """Whatever the lengths, every hour equals the hour it says it repeats, and hours of the file come first."""

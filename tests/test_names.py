@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from planner.names import csv_safe, html_safe, markdown_safe, slugs
@@ -46,6 +46,7 @@ def test_slugs_of_hostile_names() -> None:
     }
 
 
+@settings(deadline=None)  # the cores are shared
 @given(st.lists(st.one_of(st.text(max_size=12), st.sampled_from(HOSTILE)), max_size=12))
 @example(["team-a", "team_a", "team_a_96c288", "team a"])
 def test_slugs_never_collide_and_do_not_depend_on_order(names: list[str]) -> None:
@@ -96,6 +97,7 @@ def test_markdown_shows_the_name_itself(name: str, shown: str) -> None:
     assert markdown_safe(name) == shown
 
 
+@settings(deadline=None)  # the cores are shared
 @given(st.text())
 def test_html_holds_no_markup_and_loses_no_letter(name: str) -> None:
     """The escaped text has no tag or quote, and unescapes to the name (control characters become spaces)."""
