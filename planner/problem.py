@@ -303,8 +303,8 @@ def _offer_faults(problem: Problem) -> Iterable[str]:
         )
         if not offer.covers or any(not 0 < share < np.inf for share in offer.covers.values()):
             yield f"offer {offer.name}: covers at least one pool, each with a positive share of a unit per GPU"
-        if offer.placed == "epoch" and (len(offer.covers) != 1 or not offer.bought or offer.usage_usd_per_h):
-            yield f"offer {offer.name}: units placed by epoch are bought, cover one pool, have no price of use"
+        if offer.placed == "epoch" and (len(offer.covers) != 1 or offer.usage_usd_per_h):
+            yield f"offer {offer.name}: units placed by epoch cover one pool and have no price of use"
         if offer.term_epochs is not None and offer.term_epochs < 1:
             yield f"offer {offer.name}: a term is at least one epoch"
         if offer.lead_epochs < 0 or (offer.max_units is not None and offer.max_units < 0):
