@@ -1,0 +1,337 @@
+"""A review's inputs made by hand, for the tests of everything that is written from a plan.
+
+Not a solver's answer: a plan whose numbers a reader can follow (two workloads, a server bought, two reserved, rented
+GPUs at the peaks, the rest to an API) and hours drawn from stated waves. Money adds up: purchases, API and busy power
+are the bill, by line and by month. `HOSTILE` names appear wherever a file could put them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from planner.hourly import HourTable
+from planner.plan import (
+    Amount,
+    Baseline,
+    Deployed,
+    Month,
+    Plan,
+    Purchase,
+    Scheme,
+    Served,
+    Source,
+    Supply,
+)
+from planner.problem import Array
+
+HOSTILE = "<script>alert(1)</script>|`=cmd()`\n../../x $y$ [z](javascript:1)"
+
+
+def hours(count: int = 4 * 168, names: tuple[str, ...] = ("assistant", "classify"), missed: bool = False) -> HourTable:
+    """`count` hours: a daily wave that grows by 0.02 % an hour; GPUs serve by scheme, in order, as far as they reach.
+
+    With `missed` the API takes no more than 4,000 requests of each workload in an hour; the rest is left unserved.
+    """
+    t = np.arange(count)
+    wave = (1 + 0.6 * np.sin(2 * np.pi * (t - 8) / 24) - 0.25 * (t // 24 % 7 >= 5)) * (1 + 0.0002 * t)
+    demand = np.column_stack([30_000 * wave, 60_000 * (0.4 + 0.6 * wave)])
+    gpu_h = np.array([4.0e-4, 1.0e-4])
+    held: dict[Scheme, Array] = {"owned": np.full(count, 8.0), "reserved": np.full(count, 6.0)}
+    work = demand @ gpu_h
+    held["on demand"] = np.ceil(np.clip(work - 14, 0, 6))
+    left, busy, served = work.copy(), {}, {}
+    for scheme, gpus in held.items():
+        busy[scheme] = np.minimum(left, gpus)
+        left = left - busy[scheme]
+        served[scheme] = demand * (busy[scheme] / work)[:, None]
+    rest = demand * (left / work)[:, None]
+    served["api"] = np.minimum(rest, 4_000) if missed else rest
+    return HourTable(
+        start=datetime(2027, 1, 4, tzinfo=UTC),
+        workloads=names,
+        demand=demand,
+        served=served,
+        unserved=rest - served["api"],
+        tokens_per_request=np.array([900.0, 160.0]),
+        gpus_held=held,
+        gpus_busy=busy,
+        usd=held["on demand"] * 3.0 + served["api"] @ np.array([6e-4, 1e-4]),
+    )
+
+
+def plan(name: str = "2026-Q4", workload: str = "assistant", missed: float = 0.0) -> Plan:
+    """Two months; the bill is 260,000 USD."""
+    purchases = _purchases()
+    lines = (
+        Amount(name="hardware", usd=150_000.0),
+        Amount(name="reserved GPUs", usd=90_000.0),
+        Amount(name="on demand", usd=30_000.0),
+        Amount(name="API", usd=9_250.5),
+        Amount(name="colocation", usd=4_000.0),
+        Amount(name="busy power", usd=1_749.5),
+        Amount(name="residual value", usd=-25_000.0),
+    )
+    return Plan(
+        name=name,
+        made_on="2026-11-20",
+        spillway_version="0.1.0",
+        inputs={"forecast forecast.csv": "ab" * 32, "price book offers.csv": "cd" * 32},
+        horizon_start="2027-01-04T00:00:00+00:00",
+        horizon_months=2.0,
+        horizon_hours=1344,
+        discount_rate_per_year=0.08,
+        cost_usd=260_000.0,
+        bound_usd=259_480.0,
+        gap=0.002,
+        proof="one programme over all 1,344 hours; HiGHS proved the bound",
+        checks=(),
+        unserved_requests=missed,
+        evidence="published",
+        headline=(
+            *((f"{missed:,.0f} requests cannot be served by anything in the price book.",) if missed else ()),
+            "Buy 8 h100-80gb-sxm (2027-01); commit to 6 h100-80gb-sxm of Example Cloud for 3 months.",
+            "Leave 5.0% of the tokens to on demand GPUs and 1.5% of the tokens to APIs.",
+            "The bill is 260,000 USD over 2 months (130,000 a month), 21.2% less than the best single strategy.",
+        ),
+        notes=("The forecast covers 14 days and was tiled by whole weeks.", "No SLO was given: the default is used."),
+        warnings=(
+            *((f"{missed:,.0f} requests cannot be served by anything in the price book.",) if missed else ()),
+            "llama-3-8b on 1x h100-80gb-sxm: the curve is published, not measured on your GPUs.",
+            "Example Cloud 3 months: the price is undated or older than a quarter; ask for a new quote.",
+        ),
+        purchases=purchases,
+        supplies=_supplies(),
+        workloads=_workloads(workload, missed),
+        deployments=(_deployment(),),
+        months=_months(),
+        lines=lines,
+        baselines=(
+            Baseline(name="all API", usd=1_150_000.0, gap=0.0, note=""),
+            Baseline(name="all rented on demand", usd=412_345.67, gap=0.004, note=""),
+            Baseline(name="all reserved", usd=330_000.0, gap=0.003, note=""),
+            Baseline(name="all owned", usd=None, gap=None, note="cannot serve everything: 3.10% have no supply"),
+        ),
+    )
+
+
+def hostile_plan() -> Plan:
+    """The same plan with `HOSTILE` in every text that comes from a file."""
+    made = plan(name="hostile", workload=HOSTILE)
+    source = Source(text=HOSTILE, as_of=HOSTILE, stale=True, confidence=HOSTILE)
+    amount = Amount(name=HOSTILE, usd=1.0)
+    return made.model_copy(
+        update={
+            "name": HOSTILE,
+            "inputs": {HOSTILE: "ab" * 32},
+            "checks": (HOSTILE,),
+            "headline": (HOSTILE,),
+            "notes": (HOSTILE,),
+            "warnings": (HOSTILE,),
+            "proof": HOSTILE,
+            "purchases": tuple(
+                purchase.model_copy(
+                    update={"offer": HOSTILE, "provider": HOSTILE, "gpu": HOSTILE, "why": HOSTILE, "source": source}
+                )
+                for purchase in made.purchases
+            ),
+            "supplies": tuple(supply.model_copy(update={"name": HOSTILE}) for supply in made.supplies),
+            "workloads": tuple(
+                served.model_copy(update={"name": HOSTILE, "model": HOSTILE, "owner": HOSTILE})
+                for served in made.workloads
+            ),
+            "deployments": tuple(
+                deployed.model_copy(
+                    update={
+                        "name": HOSTILE,
+                        "model": HOSTILE,
+                        "gpu": HOSTILE,
+                        "engine": HOSTILE,
+                        "source": HOSTILE,
+                        "server_args": (HOSTILE, "`" * 3),
+                        "notes": (HOSTILE,),
+                        "replicas": {HOSTILE: 1.0},
+                    }
+                )
+                for deployed in made.deployments
+            ),
+            "months": tuple(
+                month.model_copy(update={"name": HOSTILE, "lines": (amount, *month.lines)}) for month in made.months
+            ),
+            "lines": (amount, *made.lines),
+            "baselines": tuple(
+                baseline.model_copy(update={"name": HOSTILE, "note": HOSTILE}) for baseline in made.baselines
+            ),
+        }
+    )
+
+
+def _purchases() -> tuple[Purchase, ...]:
+    quote = Source(text="https://example.com/h100, a quote by mail", as_of="2026-11-01", stale=False, confidence="high")
+    old = Source(text="https://example.com/cloud price page", as_of="2026-03-01", stale=True)
+    return (
+        Purchase(
+            offer="h100 server of 8",
+            scheme="owned",
+            provider="Example Systems",
+            gpu="h100-80gb-sxm",
+            units=1,
+            gpus=8,
+            epoch="2027-01",
+            term_months=None,
+            usd=129_000.0,
+            lines=(
+                Amount(name="hardware", usd=150_000.0),
+                Amount(name="colocation", usd=4_000.0),
+                Amount(name="residual value", usd=-25_000.0),
+            ),
+            usd_per_gpu_h=11.997768,
+            utilisation=0.81,
+            source=quote,
+            why="81% of its capacity at the SLO is used; 0.310 USD per million tokens it serves",
+        ),
+        Purchase(
+            offer="Example Cloud 3 months",
+            scheme="reserved",
+            provider="Example Cloud",
+            gpu="h100-80gb-sxm",
+            units=6,
+            gpus=6,
+            epoch="2027-01",
+            term_months=3,
+            usd=90_000.0,
+            lines=(Amount(name="reserved GPUs", usd=90_000.0),),
+            usd_per_gpu_h=11.160714,
+            utilisation=0.64,
+            source=old,
+            why="64% of its capacity at the SLO is used; 0.420 USD per million tokens it serves",
+        ),
+        Purchase(
+            offer="Example Cloud on demand",
+            scheme="on demand",
+            provider="Example Cloud",
+            gpu="h100-80gb-sxm",
+            units=6,
+            gpus=6,
+            epoch="by the hour",
+            term_months=None,
+            usd=30_000.0,
+            lines=(Amount(name="on demand", usd=30_000.0),),
+            usd_per_gpu_h=12.5,
+            utilisation=0.9,
+            source=quote,
+            why="90% of its capacity at the SLO is used; 0.700 USD per million tokens it serves",
+        ),
+    )
+
+
+def _supplies() -> tuple[Supply, ...]:
+    rows: tuple[tuple[str, Scheme, float, float], ...] = (
+        ("h100 server of 8", "owned", 0.6, 130_000.0),
+        ("Example Cloud 3 months", "reserved", 0.335, 90_500.0),
+        ("Example Cloud on demand", "on demand", 0.05, 30_249.5),
+        ("Example API, llama-3-8b", "api", 0.015, 9_250.5),
+    )
+    return tuple(
+        Supply(
+            name=name,
+            scheme=scheme,
+            requests=part * 1.2e8,
+            request_share=part,
+            input_tokens=part * 3.0e10,
+            output_tokens=part * 1.6e10,
+            token_share=part,
+            usd=usd,
+        )
+        for name, scheme, part, usd in rows
+    )
+
+
+def _workloads(name: str, missed: float) -> tuple[Served, ...]:
+    common = {"model": "llama-3-8b", "e2e_s": None, "attainment": 0.95}
+    first = Served(
+        name=name,
+        owner="platform",
+        ttft_s=0.5,
+        tpot_s=0.05,
+        requests=4.0e7,
+        input_tokens=2.0e10,
+        output_tokens=1.5e10,
+        unserved_requests=missed,
+        usd=210_000.0,
+        usd_per_mtok=6.0,
+        marginal_usd_per_mtok=0.9,
+        **common,
+    )
+    second = Served(
+        name="classify",
+        owner=None,
+        ttft_s=2.0,
+        tpot_s=None,
+        requests=8.0e7,
+        input_tokens=1.0e10,
+        output_tokens=1.0e9,
+        unserved_requests=0.0,
+        usd=50_000.0,
+        usd_per_mtok=50_000 / 11_000,
+        marginal_usd_per_mtok=None,
+        **common,
+    )
+    return (first, second)
+
+
+def _deployment() -> Deployed:
+    return Deployed(
+        name="llama-3-8b on 1x h100-80gb-sxm",
+        model="llama-3-8b",
+        gpu="h100-80gb-sxm",
+        gpus_per_replica=1,
+        precision="bf16",
+        engine="vllm",
+        engine_version="0.9.0",
+        kind="published",
+        saturated=False,
+        percentile_known=False,
+        gpu_time_error=0.041,
+        extrapolated=False,
+        replicas={"2027-01": 14.0, "2027-02": 14.0},
+        rented_replicas_most=6.0,
+        source="https://example.com/curves",
+        server_args=("--max-num-seqs", "256"),
+        notes=("closed loop, means only",),
+    )
+
+
+def _months() -> tuple[Month, ...]:
+    gpus = {"owned": 8.0, "reserved": 6.0, "on demand": 4.0}
+    return (
+        Month(
+            name="2027-01",
+            hours=672,
+            requests=5.5e7,
+            usd=231_000.0,
+            gpus=gpus,
+            lines=(
+                Amount(name="hardware", usd=150_000.0),
+                Amount(name="reserved GPUs", usd=90_000.0),
+                Amount(name="on demand", usd=10_000.0),
+                Amount(name="API", usd=1_250.5),
+                Amount(name="colocation", usd=4_000.0),
+                Amount(name="busy power", usd=749.5),
+                Amount(name="residual value", usd=-25_000.0),
+            ),
+        ),
+        Month(
+            name="2027-02",
+            hours=672,
+            requests=6.5e7,
+            usd=29_000.0,
+            gpus={**gpus, "on demand": 6.0},
+            lines=(
+                Amount(name="on demand", usd=20_000.0),
+                Amount(name="API", usd=8_000.0),
+                Amount(name="busy power", usd=1_000.0),
+            ),
+        ),
+    )
