@@ -23,7 +23,8 @@ from hardware_profiles.curve import Value
 GIB = 2**30
 SLOWING_REASONS = ("SwPowerCap", "HwSlowdown", "SwThermalSlowdown", "HwThermalSlowdown", "HwPowerBrakeSlowdown")
 """NVML's clock event reasons that make a GPU slower than its clocks promise; idling and set clocks do not."""
-POWER_REASONS = frozenset({"SwPowerCap", "HwPowerBrakeSlowdown"})
+POWER_CAP = "SwPowerCap"
+POWER_REASONS = frozenset({POWER_CAP, "HwPowerBrakeSlowdown"})
 
 
 class Device(Value):

@@ -1,0 +1,180 @@
+"""Raw records -> curve: a pure pass over a run's folder, so that any curve can be computed again without a GPU.
+
+How: every finished stage (a `<stage>.parquet` with its `<stage>.json`) becomes one point: its window's statistics, what
+the server and the driver said in that window, the verdicts, and what held it back. A level is saturated when it gave
+less than 5 % more throughput than the level before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench import gpu, stats
+from bench.bottleneck import bottleneck, kv_cache_use
+from bench.driver import load_run
+from bench.judge import Evidence, judge, moved
+from bench.plan import RUN_FILE, RunFile, read_run
+from bench.records import digest
+from bench.selfcheck import Ceiling
+from bench.watch import Watch, read_watch
+from hardware_profiles.curve import Conditions, Curve, Point, merge_points
+from hardware_profiles.faults import Fault, InputError
+
+CEILING_FILE = "ceiling.json"
+SATURATED_GAIN = 0.05
+
+
+def curve_of(folder: Path) -> Curve:
+    """The curve of a run's folder."""
+    run = read_run(folder)
+    watches = finished(folder)
+    if not watches:
+        raise InputError(Fault("no stage is finished", "go on with `bench resume`", str(folder)))
+    points = points_of(folder, run, watches)
+    return merge_points(_empty_curve(run, watches, points), points)
+
+
+def finished(folder: Path) -> list[Watch]:
+    """Every finished stage, by name; `InputError` where a stage's records are not those it was finished with."""
+    watches = [read_watch(path) for path in sorted(folder.glob("shape-*.json"))]
+    for watch in watches:
+        path = folder / f"{watch.stage}.parquet"
+        if not path.is_file() or digest(path) != watch.records_sha256:
+            raise InputError(Fault("the raw records were changed or removed", "run the stage again", str(path)))
+    return watches
+
+
+def points_of(folder: Path, run: RunFile, watches: Iterable[Watch]) -> list[Point]:
+    """One point per finished stage; closed-loop levels of a shape are looked at in order of load."""
+    gathered = sorted((gather(folder, run, watch) for watch in watches), key=_by_shape_and_load)
+    points: list[Point] = []
+    before: tuple[Evidence, Point] | None = None
+    for evidence in gathered:
+        same = before is not None and _follows(before[0], evidence)
+        point = point_of(evidence, before=before[1] if before and same else None)
+        points.append(point)
+        before = (evidence, point)
+    return points
+
+
+def gather(folder: Path, run: RunFile, watch: Watch) -> Evidence:
+    """The evidence of one finished stage."""
+    done = load_run(folder / f"{watch.stage}.parquet")
+    return Evidence(
+        stage=done.stage,
+        records=done.records,
+        window=stats.stage_window(done.records, done.stage, done.load_s),
+        zero_unix_s=done.zero_unix_s,
+        client=done.client,
+        watch=watch,
+        ceiling=_ceiling(folder),
+        own_processes=run.found.own_processes,
+    )
+
+
+def point_of(evidence: Evidence, *, before: Point | None) -> Point:
+    """One stage's point; `before` is the level below it."""
+    point = stats.window_point(evidence.records, evidence.window, evidence.stage)
+    checks = judge(evidence)
+    gained = before is None or point.throughput_per_s > before.throughput_per_s * (1 + SATURATED_GAIN)
+    saturated = evidence.stage.mode == "closed" and not gained
+    power_w, per_token_j = _power(evidence, point)
+    return point.model_copy(
+        update={
+            "kv_cache_use": kv_cache_use(evidence),
+            "preemptions": _preemptions(evidence.watch),
+            "prefix_hit_rate": _prefix_hit_rate(evidence.watch),
+            "power_w": power_w,
+            "energy_j_per_output_token": per_token_j,
+            "bottleneck": bottleneck(evidence, checks, saturated=saturated),
+            "checks": checks,
+        }
+    )
+
+
+def _power(evidence: Evidence, point: Point) -> tuple[float | None, float | None]:
+    """Watts over the window and joules per output token, from the energy counter."""
+    window = evidence.window
+    moments = (evidence.zero_unix_s + window.start_s, evidence.zero_unix_s + window.end_s)
+    energy_j = gpu.energy_between(evidence.watch.readings, *moments)
+    if not energy_j:
+        return None, None
+    tokens = point.output_tokens_per_s * window.length_s
+    return energy_j / window.length_s, energy_j / tokens if tokens else None
+
+
+def _preemptions(watch: Watch) -> int | None:
+    found = moved(watch.before, watch.after, "preemptions") if watch.before and watch.after else None
+    return None if found is None else int(found)
+
+
+def _prefix_hit_rate(watch: Watch) -> float | None:
+    if watch.before is None or watch.after is None:
+        return None
+    hits, queries = (moved(watch.before, watch.after, f"prefix_{name}_tokens") for name in ("hits", "queries"))
+    return hits / queries if hits is not None and queries else None
+
+
+def _empty_curve(run: RunFile, watches: list[Watch], points: list[Point]) -> Curve:
+    plan, found = run.plan, run.found
+    return Curve(
+        kind="measured",
+        model=plan.model,
+        precision=plan.precision,
+        gpu=found.gpu,
+        tensor_parallel=plan.tensor_parallel,
+        conditions=Conditions(
+            engine=found.engine,
+            engine_version=found.engine_version,
+            server_args=plan.server.shown_args() if plan.server else (),
+            weights=plan.weights,
+            model_source=plan.model_source,
+            seed=plan.seed,
+            client={"workers": plan.workers, "api": plan.target.api},
+            start_up_s=run.start_up_s if plan.weights == "real" else None,
+            memory_gib=run.memory_gib,
+            machine_id=found.machine_id,
+            measured_at=run.started_at,
+            raw_sha256=raw_digest(watches),
+            notes=_notes(run, points),
+        ),
+        points=(),
+    )
+
+
+def raw_digest(watches: list[Watch]) -> str:
+    """One digest of all raw records: sha256 over the lines `<sha256>  <stage>`, sorted."""
+    lines = sorted(f"{watch.records_sha256}  {watch.stage}" for watch in watches)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _notes(run: RunFile, points: list[Point]) -> tuple[str, ...]:
+    notes = list(run.plan.notes)
+    if run.plan.weights == "dummy":
+        notes.append("random weights: start-up time and expert routing are not those of the real model")
+    if run.plan.server is None:
+        notes.append("the endpoint was given: GPU, model and precision are as the user told them, not verified")
+    marked = sum(not point.usable for point in points)
+    if marked:
+        notes.append(f"{marked} of {len(points)} points failed a check and are not used for planning")
+    return tuple(notes)
+
+
+def _ceiling(folder: Path) -> Ceiling | None:
+    path = folder / CEILING_FILE
+    return Ceiling.model_validate(json.loads(path.read_text())) if path.is_file() else None
+
+
+def _by_shape_and_load(evidence: Evidence) -> tuple[str, str, float]:
+    stage = evidence.stage
+    return stage.shape.model_dump_json(), stage.mode, stage.load or stage.rate_per_s or 0.0
+
+
+def _follows(before: Evidence, after: Evidence) -> bool:
+    return before.stage.shape == after.stage.shape and before.stage.mode == after.stage.mode == "closed"
+
+
+__all__ = ["CEILING_FILE", "RUN_FILE", "curve_of", "finished", "gather", "point_of", "points_of", "raw_digest"]

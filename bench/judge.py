@@ -1,0 +1,311 @@
+"""Verdicts on a point: may a planner believe it? Each compares two witnesses and says by how much they differ.
+
+Why: a load generator measures itself as gladly as the server, and nobody sees it in the numbers. How: every check is a
+pure function of a stage's evidence; it passes, fails, or is unknown with the reason why. A point that fails is kept
+and marked. Tolerances stand here, with what they are for; they hold for a GPU server under a second of latency and for
+a small CPU demo alike, where client and server have cores of their own.
+
+Quantities: in flight (requests), latencies (s), shares (0 to 1), tokens. The window is the stretch of the stage that
+counts; counters and latency sums of the server are compared over the whole stage, drained at both ends, because only
+there both sides saw the very same requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench import stats
+from bench.gpu import POWER_CAP, Reading
+from bench.records import Records
+from bench.schedule import Stage
+from bench.scrape import Snapshot
+from bench.selfcheck import Ceiling
+from bench.watch import Watch
+from hardware_profiles.curve import Check, Verdict
+
+IN_FLIGHT_SHARE, IN_FLIGHT_REQUESTS = 0.10, 1.0
+"""A request is in flight for the client a little longer than for the server; a page shows one engine step."""
+BALANCE_SHARE = 0.05
+"""Arrivals and departures in the window, beside three standard deviations of a Poisson number in flight at each end."""
+TTFT_SHARE, TTFT_S = 0.10, 0.010
+TPOT_SHARE, TPOT_S = 0.05, 0.001
+E2E_SHARE, E2E_S = 0.05, 0.020
+"""Client minus server: connection, HTTP and the way back belong to the client's side only."""
+PREFIX_SHARE = 0.02
+ERROR_SHARE = 0.01
+LAG_S, LAG_SHARE = 0.010, 0.05
+"""How late the client sent: p99, against 10 ms or 5 % of the median TTFT."""
+BUSY_SHARE = 0.9
+POWER_LIMIT_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that is known about one finished stage."""
+
+    stage: Stage
+    records: Records
+    window: stats.Window
+    zero_unix_s: float
+    client: dict[str, str | float | int | None]
+    watch: Watch
+    ceiling: Ceiling | None
+    own_processes: tuple[int, ...] | None = None
+
+    @property
+    def windowed(self) -> Records:
+        """The rows that count."""
+        return stats.in_window(self.records, self.window)
+
+    @property
+    def pages(self) -> list[Snapshot]:
+        """The server's pages from inside the window."""
+        return [page for page in self.watch.pages if self._inside(page.unix_s)]
+
+    @property
+    def readings(self) -> list[Reading]:
+        """The GPU's readings from inside the window."""
+        return [reading for reading in self.watch.readings if self._inside(reading.unix_s)]
+
+    def _inside(self, unix_s: float) -> bool:
+        return self.window.start_s <= unix_s - self.zero_unix_s < self.window.end_s
+
+
+def judge(evidence: Evidence) -> tuple[Check, ...]:
+    """All verdicts, in a fixed order."""
+    return tuple(check(evidence) for check in CHECKS)
+
+
+def server_alive(evidence: Evidence) -> Check:
+    """The server lived through the stage."""
+    death = evidence.watch.server_death
+    return _check("server_alive", death is None, death or "the server lived through the stage")
+
+
+def errors(evidence: Evidence) -> Check:
+    """Failed requests are misses; more than one in a hundred and the point says little about the served ones."""
+    rows = evidence.windowed
+    if not len(rows):
+        return _check("errors", False, "no request was sent in the window")
+    failed = float(1 - rows.ok.mean())
+    return _within("errors", failed, ERROR_SHARE, f"{failed:.1%} of the window's requests failed")
+
+
+def client_ceiling(evidence: Evidence) -> Check:
+    """The client was measured against a known truth (`bench selfcheck`): this point must lie below what it can do."""
+    ceiling = evidence.ceiling
+    if ceiling is None:
+        return _unknown("client_ceiling", "this machine's client ceiling is not known: run `bench selfcheck`")
+    inside = (evidence.records.chunk_s >= evidence.window.start_s) & (evidence.records.chunk_s < evidence.window.end_s)
+    events_per_s = float(inside.sum()) / evidence.window.length_s
+    streams = _most_in_flight(evidence)
+    share = max(events_per_s / ceiling.events_per_s, streams / ceiling.streams)
+    told = (
+        f"{streams} streams and {events_per_s:.0f} events/s; within {ceiling.error_s * 1e3:g} ms the client holds "
+        f"{ceiling.streams} streams and {ceiling.events_per_s:.0f} events/s"
+    )
+    if share > 1 and ceiling.capped:
+        return _unknown("client_ceiling", f"{told} at least: more was not tried")
+    return _within("client_ceiling", share, 1.0, told)
+
+
+def client_busy(evidence: Evidence) -> Check:
+    """A worker process that has no processor time left is late with everything it does."""
+    share = evidence.client.get("cpu_share")
+    if not isinstance(share, int | float):
+        return _unknown("client_busy", "the client's processor share was not measured")
+    return _within("client_busy", float(share), BUSY_SHARE, f"the busiest client process used {share:.0%} of a core")
+
+
+def client_lag(evidence: Evidence) -> Check:
+    """Requests left when they were due: the offered load was the one that was asked for."""
+    rows = evidence.windowed
+    lag = rows.sent_s - rows.scheduled_s
+    lag = lag[~np.isnan(lag)]
+    if not len(lag):
+        return _unknown("client_lag", "no request was sent in the window")
+    ttft = stats.ttft_s(rows)
+    median = float(np.nanmedian(ttft)) if not np.isnan(ttft).all() else 0.0
+    p99 = float(np.quantile(lag, 0.99))
+    return _within("client_lag", p99, max(LAG_S, LAG_SHARE * median), f"99 % were sent within {p99 * 1e3:.1f} ms")
+
+
+def in_flight(evidence: Evidence) -> Check:
+    """What the client holds open is what the server runs and queues."""
+    pages = [(page.unix_s - evidence.zero_unix_s, page) for page in evidence.pages if page.running is not None]
+    if not pages:
+        return _unknown("in_flight", evidence.watch.pages_reason or "no page of the server from inside the window")
+    server = float(np.mean([(page.running or 0) + (page.waiting or 0) for _, page in pages]))
+    client = float(stats.in_flight(evidence.records, np.array([at_s for at_s, _ in pages])).mean())
+    told = f"client {client:.2f}, server {server:.2f} (running + waiting) on average over {len(pages)} pages"
+    return _within("in_flight", abs(client - server), max(IN_FLIGHT_REQUESTS, IN_FLIGHT_SHARE * client), told)
+
+
+def balance(evidence: Evidence) -> Check:
+    """Arrivals equal departures: otherwise a queue grew and the numbers belong to no steady state."""
+    start_s, end_s = evidence.window.start_s, evidence.window.end_s
+    records = evidence.records
+    sent = int(((records.sent_s >= start_s) & (records.sent_s < end_s)).sum())
+    ended = int(((records.end_s >= start_s) & (records.end_s < end_s)).sum())
+    mean = float(stats.in_flight(records, np.linspace(start_s, end_s, 100)).mean())
+    tolerance = max(BALANCE_SHARE * sent, 3 * (2 * mean) ** 0.5)
+    return _within("balance", abs(sent - ended), tolerance, f"{sent} requests sent and {ended} ended in the window")
+
+
+def stationary(evidence: Evidence) -> Check:
+    """The number in flight neither climbs nor falls through the window."""
+    found = stats.stationarity(evidence.records, evidence.window)
+    if found.stationary is None:
+        return _unknown("stationary", found.reason)
+    return Check(
+        name="stationary", verdict="pass" if found.stationary else "fail", reason=found.reason, value=_finite(found.z)
+    )
+
+
+def server_latency(evidence: Evidence) -> Check:
+    """The server's own mean TTFT, TPOT and E2E, over the whole stage, against the client's."""
+    before, after = evidence.watch.before, evidence.watch.after
+    if before is None or after is None:
+        return _unknown("server_latency", evidence.watch.pages_reason or "the server's page was not read")
+    served = evidence.records.select(evidence.records.ok)
+    pairs = {
+        "TTFT": (stats.ttft_s(served), "ttft", TTFT_SHARE, TTFT_S),
+        "TPOT": (stats.tpot_s(served), "tpot", TPOT_SHARE, TPOT_S),
+        "E2E": (stats.e2e_s(served), "e2e", E2E_SHARE, E2E_S),
+    }
+    told, worst = [], 0.0
+    for name, (per_row, field, share, least_s) in pairs.items():
+        values = per_row[~np.isnan(per_row)]
+        count = moved(before, after, f"{field}_count")
+        total = moved(before, after, f"{field}_sum_s")
+        if count is None or total is None or count != len(values) or not count:
+            return _unknown("server_latency", f"the server counted {count} {name}, the client {len(values)}")
+        ours, theirs = float(values.mean()), total / count
+        worst = max(worst, abs(ours - theirs) / max(least_s, share * theirs))
+        told.append(f"{name} {ours * 1e3:.2f} ms (server {theirs * 1e3:.2f} ms)")
+    return _within("server_latency", worst, 1.0, "means: " + ", ".join(told))
+
+
+def tokens(evidence: Evidence) -> Check:
+    """Tokens that the server counted are the tokens of `usage`, exactly."""
+    before, after = evidence.watch.before, evidence.watch.after
+    if before is None or after is None:
+        return _unknown("tokens", evidence.watch.pages_reason or "the server's page was not read")
+    if not evidence.records.ok.all():
+        return _unknown("tokens", "failed requests have tokens that only the server counted")
+    seen = {
+        "input": (evidence.records.input_tokens, moved(before, after, "input_tokens")),
+        "output": (evidence.records.output_tokens, moved(before, after, "output_tokens")),
+    }
+    if any(counted is None or (ours < 0).any() for ours, counted in seen.values()):
+        return _unknown("tokens", "one side did not count them")
+    told = ", ".join(f"{name} {int(ours.sum())} (server {counted:.0f})" for name, (ours, counted) in seen.items())
+    difference = sum(abs(int(ours.sum()) - (counted or 0)) for ours, counted in seen.values())
+    return _within("tokens", difference, 0.0, told)
+
+
+def prefix_hits(evidence: Evidence) -> Check:
+    """The cache was as cold, or as warm, as asked: tokens found in it over tokens looked up."""
+    before, after = evidence.watch.before, evidence.watch.after
+    hits = None if before is None or after is None else moved(before, after, "prefix_hits_tokens")
+    queries = None if before is None or after is None else moved(before, after, "prefix_queries_tokens")
+    if hits is None or not queries:
+        return _unknown("prefix_hits", evidence.watch.pages_reason or "the server looked nothing up in its cache")
+    sent = evidence.records.select(~np.isnan(evidence.records.sent_s))
+    total = max(1, int(sent.asked_input.sum()))
+    asked, got = float(sent.asked_cached.sum()) / total, hits / queries
+    cold = evidence.stage.prefixes * float(sent.asked_cached.max(initial=0)) / total
+    told = f"asked {asked:.1%}, seen {got:.1%}"
+    return _within("prefix_hits", abs(asked - got), PREFIX_SHARE + cold, told)
+
+
+def drained(evidence: Evidence) -> Check:
+    """What was sent was answered: no queue was left behind when the stage ended."""
+    left = int((evidence.records.status == "unfinished").sum())
+    after = evidence.watch.after
+    server = int((after.running or 0) + (after.waiting or 0)) if after else 0
+    return _within("drained", left + server, 0.0, f"{left} unanswered, {server} left on the server")
+
+
+def gpu_throttled(evidence: Evidence) -> Check:
+    """Heat or a failing supply slowed the GPU. Its own power cap does not fail: that is what this GPU delivers."""
+    if not evidence.readings:
+        return _unknown("gpu_throttled", evidence.watch.gpu_reason or "no reading of the driver from inside the window")
+    told = [reading.throttled for reading in evidence.readings]
+    if None in told:
+        return _unknown("gpu_throttled", "the driver does not tell")
+    reasons = {reason for reading in told for reason in reading or ()} - {POWER_CAP}
+    named = ", ".join(sorted(reasons))
+    return _check("gpu_throttled", not reasons, f"slowed by {named}" if reasons else "not slowed by heat or supply")
+
+
+def gpu_shared(evidence: Evidence) -> Check:
+    """Nobody else computed on the GPU."""
+    if not evidence.readings:
+        return _unknown("gpu_shared", evidence.watch.gpu_reason or "no reading of the driver from inside the window")
+    seen = [reading.processes for reading in evidence.readings]
+    if not evidence.own_processes or None in seen:
+        return _unknown("gpu_shared", "the driver does not tell which processes are the server's")
+    foreign = {pid for processes in seen for pid in processes or ()} - set(evidence.own_processes)
+    told = f"{len(foreign)} other processes" if foreign else "only the server's processes"
+    return _check("gpu_shared", not foreign, told)
+
+
+def gpu_settings(evidence: Evidence) -> Check:
+    """The power limit stayed as it was."""
+    limits = [reading.power_limit_w for reading in evidence.watch.readings if reading.power_limit_w is not None]
+    if not limits:
+        return _unknown("gpu_settings", evidence.watch.gpu_reason or "the driver does not tell")
+    change = max(limits) / min(limits) - 1
+    return _within("gpu_settings", change, POWER_LIMIT_SHARE, f"power limit {min(limits):.0f} to {max(limits):.0f} W")
+
+
+def moved(before: Snapshot, after: Snapshot, name: str) -> float | None:
+    """By how much a counter rose; None where the page does not have it."""
+    old, new = getattr(before, name), getattr(after, name)
+    return None if old is None or new is None else float(new - old)
+
+
+CHECKS: tuple[Callable[[Evidence], Check], ...] = (
+    server_alive,
+    errors,
+    client_ceiling,
+    client_busy,
+    client_lag,
+    in_flight,
+    balance,
+    stationary,
+    server_latency,
+    tokens,
+    prefix_hits,
+    drained,
+    gpu_throttled,
+    gpu_shared,
+    gpu_settings,
+)
+
+
+def _most_in_flight(evidence: Evidence) -> int:
+    sent = evidence.records.sent_s
+    inside = sent[(sent >= evidence.window.start_s) & (sent < evidence.window.end_s)]
+    return int(stats.in_flight(evidence.records, inside).max(initial=0))
+
+
+def _within(name: str, value: float, tolerance: float, reason: str) -> Check:
+    verdict: Verdict = "pass" if value <= tolerance else "fail"
+    return Check(name=name, verdict=verdict, reason=reason, value=float(value), tolerance=float(tolerance))
+
+
+def _check(name: str, passed: bool, reason: str) -> Check:
+    return Check(name=name, verdict="pass" if passed else "fail", reason=reason)
+
+
+def _unknown(name: str, reason: str) -> Check:
+    return Check(name=name, verdict="unknown", reason=reason)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None

@@ -1,0 +1,111 @@
+"""Which stage next, and when to stop: pure decisions on the points so far, so that a resumed sweep decides the same.
+
+Closed loop: loads 1, 2, 4, ... doubled until throughput gains less than 5 %, requests queue at the server, fewer than
+half of the requests meet the SLO (it is broken beyond repair), or the limit is reached.
+
+Open loop: the highest Poisson rate whose attainment stays at the target. Outcomes are pass, fail and undecided; a rate
+that leaves a queue behind or whose number in flight climbs has failed whatever its attainment. An undecided rate is
+tried again with another seed, up to three in all, and then counts as too high (the cautious side). Rates share their
+seeds, so two rates differ by rate and not by luck. The search starts at 80 % of the best closed-loop throughput, moves
+by 25 % until it has a rate that passes and one that does not, and then halves the gap between them (on the logarithm)
+until they are within 10 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+GAIN = 0.05
+QUEUED = 0.05
+BROKEN = 0.5
+FIRST_SHARE = 0.8
+STEP = 1.25
+CLOSE = 1.10
+MOST_BATCHES = 3
+MOST_TRIALS = 14
+
+Outcome = Literal["pass", "fail", "undecided"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One closed-loop stage, as far as stopping goes."""
+
+    load: int
+    throughput_per_s: float
+    queueing: float | None
+    """Share of the requests at the server that wait."""
+    met_share: float
+    """Attainment of the SLO."""
+    failed_share: float
+
+
+def next_load(levels: Sequence[Level], most: int) -> tuple[int | None, str]:
+    """The next load, or None and why the levels end there."""
+    if not levels:
+        return 1, ""
+    why = _why_stop(levels, most)
+    return (None, why) if why else (levels[-1].load * 2, "")
+
+
+def _why_stop(levels: Sequence[Level], most: int) -> str:
+    last = levels[-1]
+    at = f"at load {last.load}"
+    if last.failed_share > BROKEN:
+        return f"{last.failed_share:.0%} of the requests failed {at}"
+    if last.queueing is not None and last.queueing > QUEUED:
+        return f"{last.queueing:.0%} of the requests wait at the server {at}"
+    if last.met_share < BROKEN:
+        return f"{last.met_share:.0%} of the requests meet the SLO {at}"
+    if len(levels) > 1 and last.throughput_per_s < levels[-2].throughput_per_s * (1 + GAIN):
+        return f"load {last.load} gives less than {GAIN:.0%} more than load {levels[-2].load}"
+    return f"the limit of {most} is reached" if last.load * 2 > most else ""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One rate with everything known about it so far: its outcome is over all its batches."""
+
+    rate_per_s: float
+    batches: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class NextRate:
+    """What to run next, or the end of the search with what was found."""
+
+    rate_per_s: float | None
+    batch: int
+    passed_per_s: float | None
+    not_passed_per_s: float | None
+    why: str
+
+
+def next_rate(tried: Sequence[Tried], best_closed_per_s: float) -> NextRate:
+    """The next rate and batch, or the result."""
+    for one in tried:
+        if one.outcome == "undecided" and one.batches < MOST_BATCHES:
+            return NextRate(one.rate_per_s, one.batches, None, None, "")
+    low = max((one.rate_per_s for one in tried if one.outcome == "pass"), default=None)
+    high = min((one.rate_per_s for one in tried if one.outcome != "pass" and one.rate_per_s > (low or 0)), default=None)
+    if sum(one.batches for one in tried) >= MOST_TRIALS:
+        return NextRate(None, 0, low, high, f"{MOST_TRIALS} stages were spent")
+    if low is not None and high is not None and high / low <= CLOSE:
+        return NextRate(None, 0, low, high, f"known within {CLOSE - 1:.0%}")
+    if low is not None and high is not None:
+        rate = (low * high) ** 0.5
+    elif low is not None:
+        rate = low * STEP
+    elif high is not None:
+        rate = high / STEP
+    else:
+        rate = best_closed_per_s * FIRST_SHARE
+    return NextRate(_rounded(rate), 0, low, high, "")
+
+
+def _rounded(rate: float) -> float:
+    """Four digits, so that the rate in a stage's name is the rate."""
+    return float(f"{rate:.4g}")

@@ -1,0 +1,160 @@
+"""Runs the stages of a sweep one after another, keeps each one, and goes on where it was interrupted.
+
+How: `levels.py` decides from the points so far, and the points are computed from the files of finished stages. So a
+resumed sweep takes the same decisions over the same files, byte for byte, and runs only what is missing. Records are
+written by the driver before the stage's own file, whole; a stage without that file, or during which the server died,
+is run again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import stats
+from bench.bottleneck import queueing
+from bench.build import gather, point_of
+from bench.driver import Progress, run_stage
+from bench.gpu import Driver
+from bench.judge import Evidence
+from bench.levels import Level, NextRate, Outcome, Tried, next_load, next_rate
+from bench.plan import RunFile, stage
+from bench.schedule import Stage
+from bench.server import Server
+from bench.watch import read_watch, watching, write_watch
+from hardware_profiles.curve import Point
+from hardware_profiles.faults import Fault, InputError
+
+STANDING = ("balance", "stationary", "drained")
+"""Open loop: a rate that fails one of these is too high, whatever its attainment."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """What a sweep tells while it goes on."""
+
+    started: Callable[[Stage], None] = lambda _: None
+    progress: Callable[[Stage, Progress], None] = lambda _, __: None
+    finished: Callable[[Stage, Point, bool], None] = lambda _, __, ___: None
+    """With True when it stood in the folder already."""
+    ended: Callable[[str, str], None] = lambda _, __: None
+    """(shape's levels or rates, why they ended)."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One finished stage."""
+
+    evidence: Evidence
+    point: Point
+
+
+class Sweep:
+    """All stages of one run."""
+
+    def __init__(
+        self, run: RunFile, folder: Path, *, url: str, server: Server | None, driver: Driver | None, events: Events
+    ) -> None:
+        self.run = run
+        self.folder = folder
+        self.target = run.plan.target.model_copy(update={"url": url})
+        self.server = server
+        self.driver = driver
+        self.events = events
+
+    def go(self) -> None:
+        """Every shape: its levels, then its rates."""
+        for shape in range(len(self.run.plan.shapes)):
+            levels = self.levels(shape)
+            if self.run.plan.rate_search:
+                self.rates(shape, max(level.point.throughput_per_s for level in levels))
+
+    def levels(self, shape: int) -> list[Measured]:
+        """The closed-loop stages of one shape."""
+        done: list[Measured] = []
+        while True:
+            load, why = next_load([self._level(measured) for measured in done], self.run.plan.max_load)
+            if load is None:
+                self.events.ended(f"levels of shape {shape}", why)
+                return done
+            wanted = stage(self.run.plan, self.run.found, shape, load=load)
+            done.append(self.measure(wanted, done[-1].point if done else None))
+
+    def rates(self, shape: int, best_per_s: float) -> NextRate:
+        """The open-loop stages of one shape."""
+        batches: dict[float, list[Measured]] = {}
+        while best_per_s > 0:
+            tried = [Tried(rate, len(done), self._outcome(done)) for rate, done in batches.items()]
+            following = next_rate(tried, best_per_s)
+            if following.rate_per_s is None:
+                passed = "no rate" if following.passed_per_s is None else f"{following.passed_per_s:g} requests/s"
+                self.events.ended(f"rates of shape {shape}", f"{passed} at the target; {following.why}")
+                return following
+            rate = following.rate_per_s
+            wanted = stage(self.run.plan, self.run.found, shape, rate_per_s=rate, batch=following.batch)
+            batches.setdefault(rate, []).append(self.measure(wanted, None))
+        return NextRate(None, 0, None, None, "nothing was served")
+
+    def measure(self, wanted: Stage, before: Point | None) -> Measured:
+        """The stage from its files, or run now."""
+        path = self.folder / f"{wanted.name}.json"
+        known = path.is_file() and read_watch(path).server_death is None
+        if not known:
+            self.events.started(wanted)
+            self._run(wanted)
+        evidence = gather(self.folder, self.run, read_watch(path))
+        point = point_of(evidence, before=before)
+        self.events.finished(wanted, point, known)
+        if evidence.watch.server_death is not None:
+            raise InputError(self._death())
+        return Measured(evidence, point)
+
+    def _run(self, wanted: Stage) -> None:
+        target = self.target
+        key = os.environ.get(target.key_env) if target.key_env else None
+        plan = self.run.plan
+        with watching(target.url, key=key, driver=self.driver, gpu_reason=self.run.found.gpu_reason) as seen:
+            done = run_stage(
+                wanted,
+                target,
+                self.folder,
+                workers=plan.workers,
+                cpus=plan.client_cpus or None,
+                on_progress=lambda progress: self.events.progress(wanted, progress),
+                should_stop=lambda: self.server is not None and not self.server.alive(),
+            )
+        death = None if self.server is None or self.server.alive() else self.server.death().what.splitlines()[0]
+        write_watch(seen.finish(wanted.name, done.sha256, death), self.folder)
+
+    def _level(self, measured: Measured) -> Level:
+        point, evidence = measured.point, measured.evidence
+        assert point.load is not None
+        rows = evidence.windowed
+        attained = stats.attainment(evidence.records, evidence.window, self.run.plan.slo, scheduled=False)
+        return Level(
+            load=int(point.load),
+            throughput_per_s=point.throughput_per_s,
+            queueing=queueing(evidence),
+            met_share=attained.share,
+            failed_share=float(1 - rows.ok.mean()) if len(rows) else 1.0,
+        )
+
+    def _outcome(self, batches: list[Measured]) -> Outcome:
+        """Over all batches of one rate."""
+        checks = [check for measured in batches for check in measured.point.checks]
+        if any(check.verdict == "fail" for check in checks if check.name in STANDING):
+            return "fail"
+        slo = self.run.plan.slo
+        seen = [
+            stats.attainment(measured.evidence.records, measured.evidence.window, slo, scheduled=True)
+            for measured in batches
+        ]
+        return stats.pooled_attainment(seen, slo.attainment).outcome
+
+    def _death(self) -> Fault:
+        assert self.server is not None
+        death = self.server.death()
+        remedy = f"{death.remedy}; finished stages are safe: `bench resume {self.folder}` goes on"
+        return Fault(death.what, remedy, death.file)

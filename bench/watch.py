@@ -1,0 +1,109 @@
+"""What the server and the driver said through one stage, and the file that says the stage is finished.
+
+Why: records alone cannot be judged; the judge needs the other side's words from the same minutes. And a sweep that is
+killed must know which stages are whole. How: counters are read while nothing runs, before and after the stage, pages
+and GPU readings are sampled in threads in between, and all of it is written as `<stage>.json`, whole and last: a stage
+without this file is run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from bench.gpu import Driver, Reading
+from bench.scrape import Sampler, Snapshot, settled_snapshot, take_snapshot
+from hardware_profiles.curve import Value, write_text
+from hardware_profiles.faults import Fault, InputError
+
+WATCH_FORMAT = "spillway-stage/1"
+
+
+class Watch(Value):
+    """The other side of one finished stage."""
+
+    format: Literal["spillway-stage/1"] = "spillway-stage/1"
+    stage: str
+    records_sha256: str
+    before: Snapshot | None
+    after: Snapshot | None
+    pages: tuple[Snapshot, ...] = ()
+    pages_reason: str | None = None
+    """Why there are none, or why some are missing."""
+    readings: tuple[Reading, ...] = ()
+    gpu_reason: str | None = None
+    server_death: str | None = None
+
+
+@dataclass
+class Watching:
+    """Fills while the stage runs; complete after the block."""
+
+    before: Snapshot | None = None
+    after: Snapshot | None = None
+    pages: tuple[Snapshot, ...] = ()
+    pages_reason: str | None = None
+    readings: tuple[Reading, ...] = ()
+    gpu_reason: str | None = None
+    page_sampler: Sampler[Snapshot] | None = field(default=None, repr=False)
+    gpu_sampler: Sampler[Reading] | None = field(default=None, repr=False)
+
+    def finish(self, stage: str, records_sha256: str, server_death: str | None) -> Watch:
+        """The value to be written."""
+        return Watch(
+            stage=stage,
+            records_sha256=records_sha256,
+            before=self.before,
+            after=self.after,
+            pages=self.pages,
+            pages_reason=self.pages_reason,
+            readings=self.readings,
+            gpu_reason=self.gpu_reason,
+            server_death=server_death,
+        )
+
+
+@contextmanager
+def watching(url: str, *, key: str | None, driver: Driver | None, gpu_reason: str | None) -> Iterator[Watching]:
+    """Watch a server and its GPUs while the block runs."""
+    seen = Watching(gpu_reason=gpu_reason)
+    seen.before = _settled(seen, url, key)
+    pages = seen.page_sampler = Sampler(lambda: take_snapshot(url, key=key))
+    readings = seen.gpu_sampler = Sampler(driver.read if driver else _no_reading)
+    try:
+        with pages, readings:
+            yield seen
+    finally:
+        seen.pages, seen.readings = tuple(pages.taken), tuple(readings.taken)
+        seen.pages_reason = seen.pages_reason or pages.reason
+        seen.after = _settled(seen, url, key)
+
+
+def write_watch(watch: Watch, folder: Path) -> None:
+    """Write `<stage>.json` whole: from now on the stage is finished."""
+    write_text(folder / f"{watch.stage}.json", watch.model_dump_json(exclude_defaults=True) + "\n")
+
+
+def read_watch(path: Path) -> Watch:
+    """Read one back; `InputError` where it is not one of ours."""
+    try:
+        return Watch.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise InputError(Fault("not a finished stage's file", "run the stage again", str(path))) from error
+
+
+def _settled(seen: Watching, url: str, key: str | None) -> Snapshot | None:
+    try:
+        return settled_snapshot(url, key=key)
+    except OSError as error:
+        seen.pages_reason = seen.pages_reason or str(error)
+        return None
+
+
+def _no_reading() -> Reading:
+    raise OSError
