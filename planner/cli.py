@@ -1,0 +1,83 @@
+"""`planner`: forecast + curves + prices -> a proven plan and its report. Each command is parse -> call -> print."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hardware_profiles.faults import Fault, InputError, run_cli
+
+app = typer.Typer(
+    name="planner",
+    help="The cheapest mix of owned GPUs, rented GPUs and APIs for a forecast, with a proof.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ForecastPath = Annotated[Path, typer.Argument(help="CSV: timestamp, workload, requests, input_tokens, output_tokens.")]
+PlanPath = Annotated[Path | None, typer.Option("--plan", help="plan.toml; default: the one beside the forecast.")]
+Model = Annotated[str | None, typer.Option(help="Model of workloads for which plan.toml names none.")]
+Profiles = Annotated[Path | None, typer.Option(help="Your own curves and facts; they win over the shipped ones.")]
+Today = Annotated[str | None, typer.Option(help="Date of the review, YYYY-MM-DD; default: today.")]
+
+
+@app.command()
+def solve(
+    forecast: ForecastPath,
+    plan: PlanPath = None,
+    model: Model = None,
+    profiles: Profiles = None,
+    name: Annotated[str | None, typer.Option(help="Name of the review; default: quarter and forecast.")] = None,
+    reports: Annotated[Path, typer.Option(help="Folder in which the review's folder is written.")] = Path("reports"),
+    gap: Annotated[float, typer.Option(min=0.0, max=1.0, help="Gap to prove, a share.")] = 0.005,
+    time_limit: Annotated[float, typer.Option(min=1.0, help="Seconds to search for the plan.")] = 60.0,
+    today: Today = None,
+) -> None:
+    """Find the cheapest plan, prove how good it is, and write the review's folder."""
+    from planner.review import Wanted, review
+    from planner.screen import Screen, print_review
+
+    wanted = Wanted(forecast, plan, model, profiles, gap, time_limit, _day(today), name, reports)
+    with Screen() as screen:
+        made = review(wanted, progress=screen.progress, step=screen.step)
+    print_review(made)
+
+
+@app.command()
+def check(forecast: ForecastPath, plan: PlanPath = None, model: Model = None, profiles: Profiles = None) -> None:
+    """Read everything that `solve` would read and say what was understood; nothing is solved or written."""
+    from planner.screen import print_checked
+    from planner.starter import check_inputs
+
+    print_checked(check_inputs(forecast, plan_path=plan, model=model, profiles=profiles))
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="Folder to write forecast.csv and plan.toml into.")]) -> None:
+    """Write a commented starter forecast and plan.toml."""
+    from planner.starter import write_starter
+
+    for path in write_starter(folder):
+        typer.echo(f"wrote {path}")
+
+
+def _day(text: str | None) -> date:
+    if text is None:
+        return datetime.now().astimezone().date()
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InputError(Fault("is no date", "write YYYY-MM-DD", None, None, "--today", text)) from None
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_cli(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The first screen in words: what to do, what it saves, what to doubt."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from planner.assemble import Case
+from planner.plan import Baseline, Deployed, Purchase, Supply
+from planner.solve import Solution
+
+
+def headline(
+    case: Case,
+    purchases: tuple[Purchase, ...],
+    supplies: tuple[Supply, ...],
+    strategies: tuple[Baseline, ...],
+    solution: Solution,
+) -> tuple[str, ...]:
+    """Three sentences; a plan that leaves work unserved says so in the first."""
+    said = [_unserved(solution)] if solution.unserved.sum() > 0 else []
+    said.append(_to_sign(purchases))
+    said.append(_flexible(supplies))
+    said.append(_money(case, strategies, solution))
+    return tuple(said)
+
+
+def warnings(
+    case: Case,
+    solution: Solution,
+    deployments: tuple[Deployed, ...],
+    purchases: tuple[Purchase, ...],
+    supplies: tuple[Supply, ...],
+) -> tuple[str, ...]:
+    """What a reader has to know before signing, most serious first."""
+    said = [_unserved(solution)] if solution.unserved.sum() > 0 else []
+    for d in deployments:
+        name = f"{d.model} on {d.gpus_per_replica}x {d.gpu}"
+        if d.kind != "measured":
+            said.append(f"{name}: the curve is {d.kind}, not measured on your GPUs; measure it with `bench run`.")
+        if not d.percentile_known:
+            said.append(
+                f"{name}: the source states one number per latency, so the share of requests inside the SLO is unknown."
+            )
+        if not d.saturated:
+            said.append(f"{name}: the SLO was never broken in the measurement, so its capacity is a floor.")
+        if d.extrapolated:
+            said.append(f"{name}: some requests are longer or shorter than any that was measured.")
+    stale = Counter(p.offer for p in purchases if p.source.stale)
+    said += [f"{offer}: the price is undated or older than a quarter; ask for a new quote." for offer in stale]
+    used = {supply.name for supply in supplies if supply.scheme == "api"}
+    for info in case.endpoints:
+        if info.label in used and not info.evidenced:
+            said.append(f"{info.label}: its latency is not evidenced; measure it with `bench run --endpoint`.")
+        if info.label in used and info.source.stale:
+            said.append(f"{info.label}: the price is undated or older than a quarter.")
+    return tuple(dict.fromkeys((*said, *case.warnings)))
+
+
+def _unserved(solution: Solution) -> str:
+    requests = float((solution.blocks.weight_h @ solution.blocks.demand).sum())
+    missed = float(solution.unserved.sum())
+    return f"{missed:,.0f} requests ({missed / requests:.2%}) cannot be served by anything in the price book."
+
+
+def _to_sign(purchases: tuple[Purchase, ...]) -> str:
+    parts = []
+    for p in purchases:
+        if p.scheme == "owned":
+            parts.append(f"buy {p.gpus:,.0f} {p.gpu} ({p.epoch})" if p.epoch != "all" else f"buy {p.gpus:,.0f} {p.gpu}")
+        elif p.scheme == "reserved":
+            when = "" if p.epoch == "all" else f" from {p.epoch}"
+            parts.append(f"commit to {p.gpus:,.0f} {p.gpu} of {p.provider} for {p.term_months} months{when}")
+    if not parts:
+        return "Sign nothing: neither owning nor reserving GPUs pays at this demand."
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _flexible(supplies: tuple[Supply, ...]) -> str:
+    shares = Counter[str]()
+    for supply in supplies:
+        if supply.scheme in ("on demand", "spot", "api"):
+            shares[supply.scheme] += supply.token_share  # type: ignore[assignment]  # Counter adds floats well
+    if not shares:
+        return "GPUs that are held serve all tokens; nothing is left to on-demand GPUs or APIs."
+    told = [
+        f"{share:.1%} of the tokens to {'APIs' if scheme == 'api' else f'{scheme} GPUs'}"
+        for scheme, share in shares.items()
+    ]
+    return f"Leave {' and '.join(told)}."
+
+
+def _money(case: Case, strategies: tuple[Baseline, ...], solution: Solution) -> str:
+    months = case.span.months
+    text = (
+        f"The bill is {solution.cost_usd:,.0f} USD over {months:g} months ({solution.cost_usd / months:,.0f} a month)"
+    )
+    known = [(b.usd, b.name) for b in strategies if b.usd is not None]
+    if known:
+        usd, name = min(known)
+        change = (usd - solution.cost_usd) / usd if usd else 0.0
+        text += f", {abs(change):.1%} {'less' if change >= 0 else 'more'} than the best single strategy ({name})"
+    return f"{text}; no plan can be more than {solution.gap:.2%} cheaper."

@@ -1,0 +1,92 @@
+"""One review from files to folder: read, assemble, solve, compare, tell, write. `planner solve` prints it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from planner.assemble import Case, assemble
+from planner.baselines import baselines
+from planner.hourly import HourTable
+from planner.names import slugs
+from planner.outcome import make_plan
+from planner.plan import Plan
+from planner.report import write_review
+from planner.solve import Progress, solve
+from planner.starter import Checked, check_inputs
+
+BASELINE_SHARE = 0.5
+"""Of the plan's time limit, for all baselines together."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line asks for."""
+
+    forecast: Path
+    plan: Path | None
+    model: str | None
+    profiles: Path | None
+    gap: float
+    time_limit_s: float
+    today: date
+    name: str | None
+    reports: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Review:
+    """A finished review and the files that were written."""
+
+    plan: Plan
+    hours: HourTable
+    case: Case
+    files: tuple[Path, ...]
+
+
+def review(
+    wanted: Wanted,
+    *,
+    progress: Callable[[Progress], None] = lambda _: None,
+    step: Callable[[str], None] = lambda _: None,
+) -> Review:
+    """Make the plan for `wanted` and write its folder; bad input raises `InputError` before anything is written."""
+    step("reading")
+    checked = check_inputs(wanted.forecast, plan_path=wanted.plan, model=wanted.model, profiles=wanted.profiles)
+    name = wanted.name or default_name(wanted.today, wanted.forecast)
+    case = assemble(checked.forecast, checked.plan, checked.workloads, checked.book, checked.curves, today=wanted.today)
+    step("solving")
+    solution = solve(case.problem, gap=wanted.gap, time_limit_s=wanted.time_limit_s, progress=progress)
+    each_s = wanted.time_limit_s * BASELINE_SHARE / 5
+    strategies = baselines(
+        case, gap=max(wanted.gap, 0.01), time_limit_s=each_s, progress=lambda s: step(f"pricing {s}")
+    )
+    plan, hours = make_plan(name, case, solution, strategies, digests(checked, case), made_on=wanted.today)
+    step("writing")
+    folder = wanted.reports / slugs([name])[name] if not _is_plain(name) else wanted.reports / name
+    return Review(plan, hours, case, write_review(plan, hours, folder))
+
+
+def default_name(today: date, forecast: Path) -> str:
+    """The quarter and the forecast's file: `2026-Q4-forecast`."""
+    stem = slugs([forecast.stem])[forecast.stem]
+    return f"{today.year}-Q{(today.month + 2) // 3}-{stem}"
+
+
+def digests(checked: Checked, case: Case) -> dict[str, str]:
+    """SHA-256 of every input: the same digests give the same plan."""
+    found = {f"forecast {checked.forecast.path.name}": checked.forecast.sha256}
+    if checked.plan.source is not None:
+        found[f"plan {checked.plan.source.path.name}"] = checked.plan.source.sha256
+    found |= dict(checked.book.digests)
+    curves = {info.curve.key: info.curve for info in case.deployments}
+    text = "\n".join(curves[key].model_dump_json() for key in sorted(curves, key=repr))
+    found["curves used"] = hashlib.sha256(text.encode()).hexdigest()
+    return found
+
+
+def _is_plain(name: str) -> bool:
+    return bool(name) and all(c.isascii() and (c.isalnum() or c in "-_") for c in name)

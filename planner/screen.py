@@ -1,0 +1,113 @@
+"""What `planner` shows on a terminal: progress while it searches, then the plan's first screen."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+from rich.table import Table
+
+from hardware_profiles.faults import printable
+from planner.plan import Plan
+from planner.review import Review
+from planner.solve import Progress
+from planner.starter import Checked
+
+
+class Screen:
+    """A status line on stderr that tells the bound, the plan and their gap as they close."""
+
+    def __init__(self) -> None:
+        self._status = Status("", console=Console(stderr=True))
+
+    def __enter__(self) -> Self:
+        self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._status.stop()
+
+    def step(self, text: str) -> None:
+        """What is being done."""
+        self._status.update(text)
+
+    def progress(self, at: Progress) -> None:
+        """Bound, plan and gap."""
+        gap = (at.plan_usd - at.bound_usd) / at.plan_usd if at.plan_usd else 0.0
+        self._status.update(f"solving: bound {at.bound_usd:,.0f}, plan {at.plan_usd:,.0f} USD, gap {gap:.2%}")
+
+
+def print_review(made: Review) -> None:
+    """The first screen, then where the report is."""
+    console = Console()
+    plan = made.plan
+    for sentence in plan.headline:
+        console.print(_text(sentence), style="bold")
+    console.print()
+    for table in (_purchases(plan), _supplies(plan), _baselines(plan)):
+        console.print(table)
+    proof = f"Proof: no plan costs less than {plan.bound_usd:,.0f} USD (gap {plan.gap:.2%}, {plan.proof}); "
+    passed = "the checker found no broken rule." if not plan.checks else f"THE CHECKER FOUND: {'; '.join(plan.checks)}"
+    console.print(_text(proof + passed))
+    console.print(_text(f"Evidence: {plan.evidence or 'no curve is used'}."))
+    for text in (*plan.warnings, *plan.notes):
+        console.print(_text(f"* {text}"))
+    folder = made.files[0].parent if made.files else None
+    console.print(_text(f"Report: {folder}"))
+
+
+def print_checked(checked: Checked) -> None:
+    """What was understood."""
+    console = Console()
+    forecast = checked.forecast
+    console.print(_text(f"{forecast.path}: {forecast.hours:,} hours, {len(forecast.workloads)} workloads, no faults."))
+    for name, spec in zip(forecast.workloads, checked.workloads, strict=True):
+        slo = ", ".join(f"{limit} {value:g} s" for limit, value in spec.slo.limits.items())
+        console.print(_text(f"  {name}: {spec.model}, {slo}, {spec.slo.attainment:.0%} of requests"))
+    for note in (*forecast.notes, *checked.notes):
+        console.print(_text(f"* {note}"))
+
+
+def _purchases(plan: Plan) -> Table:
+    table = Table(title="What to buy, rent and commit to", title_justify="left")
+    for column in ("what", "GPUs", "from", "USD", "USD per GPU-h", "used", "price as of"):
+        table.add_column(column, justify="left" if column in ("what", "from", "price as of") else "right")
+    for p in plan.purchases:
+        price = "" if p.usd_per_gpu_h is None else f"{p.usd_per_gpu_h:.2f}"
+        use = "" if p.utilisation is None else f"{p.utilisation:.0%}"
+        as_of = (p.source.as_of or "undated") + (" (stale)" if p.source.stale else "")
+        table.add_row(_text(p.offer), f"{p.gpus:,.0f}", p.epoch, f"{p.usd:,.0f}", price, use, as_of)
+    return table
+
+
+def _supplies(plan: Plan) -> Table:
+    table = Table(title="Who serves", title_justify="left")
+    for column in ("supply", "requests", "tokens", "USD", "USD per M tokens"):
+        table.add_column(column, justify="left" if column == "supply" else "right")
+    for s in plan.supplies:
+        tokens = (s.input_tokens + s.output_tokens) / 1e6
+        price = f"{s.usd / tokens:.3f}" if tokens else ""
+        table.add_row(_text(s.name), f"{s.request_share:.1%}", f"{s.token_share:.1%}", f"{s.usd:,.0f}", price)
+    return table
+
+
+def _baselines(plan: Plan) -> Table:
+    table = Table(title="The bill against other strategies", title_justify="left")
+    for column in ("strategy", "USD", "against this plan"):
+        table.add_column(column, justify="left" if column == "strategy" else "right")
+    table.add_row("this plan", f"{plan.cost_usd:,.0f}", "")
+    for b in plan.baselines:
+        if b.usd is None:
+            table.add_row(_text(b.name), "impossible", _text(b.note))
+        else:
+            table.add_row(_text(b.name), f"{b.usd:,.0f}", f"{(b.usd - plan.cost_usd) / plan.cost_usd:+.1%}")
+    return table
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))
