@@ -9,10 +9,12 @@ is written here and nowhere else.
 * Open loop: a point's joint sample counts TTFT and E2E from the scheduled moment (`bench` writes it so).
 
 How sure an attainment is. Neighbouring requests share their queue, so they miss together and a binomial interval is
-many times too narrow near the knee. A sample in order of sending is therefore cut into blocks of at least five mean E2E
+many times too narrow near the knee. A sample in order of sending is therefore cut into blocks of at least ten mean E2E
 times; the variance between blocks over the binomial one is the design effect (Kish, Survey Sampling, 1965), the sample
 counts as n / design effect requests, and the interval is Wilson's (1927) with Student's t for as many blocks (after
-Korn & Graubard, Survey Methodology 24, 1998).
+Korn & Graubard, Survey Methodology 24, 1998). In simulation at the knee it covers the truth in about 90 % of windows of
+100 E2E times or more (a binomial interval in 20 to 60 %), fewer in shorter windows or where a server is close to its
+last request per second: there only independent runs help.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ from hardware_profiles.curve import Estimate, Point, Positive, Sample, Value
 
 Latency = Literal["ttft", "tpot", "e2e"]
 
-_BLOCK_E2E_TIMES = 5
-_MOST_BLOCKS = 30
+_BLOCK_E2E_TIMES = 10
+_MOST_BLOCKS = 20
 
 
 class Slo(Value):
@@ -99,7 +101,7 @@ def attainment(point: Point, slo: Slo) -> Estimate | None:
 
 
 def blocks(point: Point) -> int | None:
-    """How many stretches of at least five mean E2E times the point's sample covers (30 at most); None: unknown."""
+    """How many stretches of at least ten mean E2E times the point's sample covers (30 at most); None: unknown."""
     if not point.sample or point.duration_s is None:
         return None
     mean_e2e_s = sum(request.e2e_s for request in point.sample) / len(point.sample)

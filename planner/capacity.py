@@ -31,7 +31,8 @@ from planner.knee import Knee, closed_knee, closed_residence, open_knee
 from planner.strain import Band
 
 BANDS: tuple[Band, ...] = ("low", "mid", "high")
-_SAME = 0.01
+SAME_SHAPE = 0.01
+"""Tokens of two shapes that differ by no more than this share are the same shape."""
 _SMALL_LOAD = 3.0
 
 
@@ -103,7 +104,7 @@ def same_shape(shape: Shape, other: Shape) -> bool:
     """Whether input, cached and output tokens agree within 1 % (cached tokens: 1 % of the input)."""
     size = max(shape.input_tokens, other.input_tokens)
     sizes = (size, size, max(shape.output_tokens, other.output_tokens))
-    return all(abs(a - b) <= _SAME * c for a, b, c in zip(_tokens(shape), _tokens(other), sizes, strict=True))
+    return all(abs(a - b) <= SAME_SHAPE * c for a, b, c in zip(_tokens(shape), _tokens(other), sizes, strict=True))
 
 
 def _tokens(shape: Shape) -> tuple[float, float, float]:
@@ -182,8 +183,8 @@ def _at_knee(bare: Capacity, knee: Knee, level: str, unit: str) -> Capacity:
     elif not knee.saturated:
         found = _noted(found, f"The SLO still held at the highest measured {level} ({knee.highest:g} {unit}): a floor.")
     if not knee.sampled:
-        stated = "percentile" if knee.percentile_known else "number (not the percentile asked for)"
-        found = _noted(found, f"Without single requests attainment is unknown: the {bare.kind} {stated} met the limit.")
+        stated = "percentiles" if knee.percentile_known else "numbers (not the percentile asked for)"
+        found = _noted(found, f"Attainment is not known: {bare.kind} {stated} were compared with the limits.")
     if knee.left_out:
         found = _noted(found, f"{knee.left_out} points lack a latency that the SLO limits and were left out.")
     return found
@@ -209,9 +210,9 @@ def _corrected(closed: Capacity, correction: float | None) -> Capacity:
     rate = min(closed.rate_per_s * (correction or 1.0), closed.closed_rate_per_s)
     share = rate / closed.closed_rate_per_s
     found = replace(closed, rate_per_s=rate, derated_by=Derating(share, "measured" if correction else "law"))
-    how = f"{correction:.2f} of the law, as other shapes measured" if correction else "the law of docs/capacity.md"
-    served = f"A closed loop served {closed.closed_rate_per_s:.4g}/s with {closed.load:.4g} in flight"
-    found = _noted(found, f"{served}; random arrivals leave {share:.2f} of it ({how}).")
+    how = f"{correction:.2f} of the law, as other shapes measured" if correction else "law: docs/capacity.md"
+    served = f"{closed.closed_rate_per_s:.4g}/s that a closed loop served with {closed.load:.4g} in flight"
+    found = _noted(found, f"Random arrivals leave {share:.2f} of the {served} ({how}).")
     if correction is None and closed.load is not None and closed.load < _SMALL_LOAD:
         found = _noted(found, "At so small a load the law can be half too high: measure with an open loop.")
     return found

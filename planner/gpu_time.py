@@ -38,7 +38,7 @@ from hardware_profiles.curve import Curve, Shape
 from hardware_profiles.faults import Fault, InputError
 from hardware_profiles.slo import Slo
 from planner.arrivals import Floats, steady_arrival_share
-from planner.capacity import Capacity, capacity, measured_shapes, same_shape, shape_name
+from planner.capacity import SAME_SHAPE, Capacity, capacity, measured_shapes, same_shape, shape_name
 from planner.strain import Band
 
 Coefficients = tuple[float, float, float]
@@ -127,11 +127,13 @@ class GpuTimeLaw:
         beyond = 1.0
         for asked, seen in zip((shape.input_tokens, shape.output_tokens), zip(*tokens, strict=True), strict=True):
             beyond = max(beyond, asked / max(seen), min(seen) / asked)
-        return Coverage(beyond > 1.0, beyond)
+        return Coverage(beyond > 1.0 + SAME_SHAPE, beyond)
 
     def _steady(self, shape: Shape) -> tuple[float, float]:
         """(busy GPU seconds, residence in seconds) at the SLO, measured where it was."""
         known = self.as_measured(shape)
+        if known is not None and known.rate_per_s and self.residence_s_per_token is None:
+            return self.gpus / known.rate_per_s, 0.0
         if known is not None and known.closed_rate_per_s and known.residence_s:
             return self.gpus / known.closed_rate_per_s, known.residence_s
         per_input, per_output = self.residence_s_per_token or (0.0, 0.0)
@@ -217,7 +219,7 @@ def _ceilings(rows: Floats) -> tuple[Coefficients, ...]:
 
 def _fitted(met: Sequence[Capacity], *, gpus: int, attainment: float, ends: int) -> GpuTimeLaw:
     """The law of these capacities: of their closed loops, or of their open loops when no closed one is known."""
-    closed = [each for each in met if each.closed_rate_per_s and each.residence_s and each.load and each.derated_by]
+    closed = [each for each in met if each.closed_rate_per_s and each.residence_s and each.load]
     used = closed or list(met)
     rates = [each.closed_rate_per_s if closed else each.rate_per_s for each in used]
     busy = np.array([gpus / (rate or 1) for rate in rates])
@@ -227,7 +229,7 @@ def _fitted(met: Sequence[Capacity], *, gpus: int, attainment: float, ends: int)
         ends=ends,
         coefficients=fit_coefficients([each.shape for each in used], busy),
         residence_s_per_token=_residence(closed) if closed else None,
-        room=min((_room(each, attainment, ends) for each in closed), default=1.0),
+        room=min((room for each in closed if (room := _room(each, attainment, ends))), default=1.0),
         measured=tuple(met),
         unmet=(),
     )
@@ -251,11 +253,10 @@ def _residence(closed: Sequence[Capacity]) -> tuple[float, float]:
     return float(fitted[0]), float(fitted[1])
 
 
-def _room(each: Capacity, attainment: float, ends: int) -> float:
-    """The measured shape's derating over the steady law's share at its own load."""
+def _room(each: Capacity, attainment: float, ends: int) -> float | None:
+    """The measured shape's derating over the steady law's share at its own load; None where either is unknown."""
     share = steady_arrival_share(each.load or 0.0, attainment, ends=ends)
-    assert each.derated_by is not None
-    return each.derated_by.factor / share if share else 1.0
+    return each.derated_by.factor / share if each.derated_by and share else None
 
 
 def _terms(shape: Shape) -> Floats:
