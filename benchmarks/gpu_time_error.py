@@ -5,6 +5,7 @@
 First table, smallest and largest leave-one-shape-out error: `a, b` and `a, b, c` are the law of the steady load without
 and with its KV term, fitted to the closed loop's GPU seconds; `gpu_s` is what a plan uses, room for random arrivals
 included; `folded` is what `a, b, c` would give if that room were fitted into the law instead of being kept apart.
+Between the tables: how well TPOT at an inner load of a published closed loop is met from its two neighbours.
 Second table: capacity per shape of some deployments, with tokens per second and GPU as a check of common sense.
 """
 
@@ -20,7 +21,7 @@ from hardware_profiles.faults import InputError
 from hardware_profiles.library import load_curves
 from hardware_profiles.slo import Slo
 from planner.arrivals import Floats
-from planner.capacity import shape_name
+from planner.capacity import measured_shapes, shape_name
 from planner.gpu_time import GpuTimeLaw, gpu_time_law, leave_one_out
 
 SHOWN = (
@@ -54,6 +55,33 @@ def errors(shapes: Sequence[Shape], seconds: Floats, *, kv: bool) -> Floats:
 def span(values: Sequence[float] | Floats) -> str:
     """Smallest and largest, in per cent."""
     return f"{min(values):+.0%}..{max(values):+.0%}"
+
+
+def interpolation_errors(curves: Sequence[Curve], *, logarithm: bool) -> Floats:
+    """TPOT at each inner load, on the line between its neighbours, over what was stated, minus 1."""
+    found = []
+    for curve in curves:
+        for shape in measured_shapes(curve):
+            stated = {p.load: p.tpot_s["unstated"].value for p in curve.usable_points if p.shape == shape and p.load}
+            loads = np.array(sorted(stated))
+            tpot_s = np.array([stated[load] for load in loads])
+            at = np.log(loads) if logarithm else loads
+            for i in range(1, len(loads) - 1):
+                share = (at[i] - at[i - 1]) / (at[i + 1] - at[i - 1])
+                found.append((tpot_s[i - 1] + share * (tpot_s[i + 1] - tpot_s[i - 1])) / tpot_s[i] - 1)
+    return np.array(found)
+
+
+def print_interpolation(curves: Sequence[Curve]) -> None:
+    """Mean size and median of the errors, linear in the load and in its logarithm."""
+    published = [curve for curve in curves if curve.kind == "published"]
+    for logarithm in (False, True):
+        found = interpolation_errors(published, logarithm=logarithm)
+        how = "its logarithm" if logarithm else "the load"
+        print(
+            f"TPOT linear in {how}: {len(found)} loads left out, mean size of the error "
+            f"{np.abs(found).mean():.1%}, median {np.median(found):+.1%}"
+        )
 
 
 def name(curve: Curve) -> str:
@@ -119,6 +147,7 @@ def main() -> None:
             unmet += 1
     print(f"SLO: TTFT {slo.ttft_s:g} s, TPOT {slo.tpot_s:g} s, {slo.attainment:.0%}; {unmet} curves do not meet it")
     print_errors(laws)
+    print_interpolation(load_curves())
     print_capacities(laws)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import runpy
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -334,6 +336,21 @@ def test_every_shipped_curve_gives_a_law_or_a_reason(path: Path) -> None:
         assert seconds is not None
         tokens_per_gpu_s = (each.shape.input_tokens + each.shape.output_tokens) / seconds
         assert 50 < tokens_per_gpu_s < 200_000
+
+
+def test_the_page_shows_what_the_script_prints(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    """Every figure that docs/capacity.md quotes from benchmarks/gpu_time_error.py is printed by it today."""
+    root = Path(__file__).parent.parent
+    monkeypatch.setattr("sys.argv", ["gpu_time_error.py"])
+    runpy.run_path(str(root / "benchmarks" / "gpu_time_error.py"), run_name="__main__")
+    printed = capsys.readouterr().out.splitlines()
+    page = (root / "docs" / "capacity.md").read_text(encoding="utf-8")
+    quoted = [
+        line[4:] for line in page.splitlines() if line.startswith("    ") and (" in, " in line or " vLLM " in line)
+    ]
+    assert len(quoted) == 12
+    assert [line for line in quoted if line not in printed] == []
+    assert [f"median {bias}" in "\n".join(printed) for bias in ("-1.2%", "+7.4%")] == [True, True]
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
