@@ -15,13 +15,13 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from hardware_profiles.curve import NonNegative, Positive, Value
 from hardware_profiles.faults import Faults, InputError
-from hardware_profiles.provenance import Evidence, line_of, read_toml, split_evidence
+from hardware_profiles.provenance import Evidence, line_of, read_toml, split_evidence, validated
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -156,30 +156,13 @@ def read_facts(text: str, file: str, table: str, kind: type[Facts]) -> dict[str,
         faults.add("unknown table", f"entries go under [{table}.<name>]", line=line_of(text, key), column=key)
     found: dict[str, Facts] = {}
     for name, entry in content.get(table, {}).items():
+        here = f"{table}.{name}"
         values, evidence, wrong = split_evidence(entry, content.get("sources", {}))
         for field, what in wrong:
-            faults.add(
-                what,
-                "give source, date and kind",
-                line=line_of(text, f"{table}.{name}", field),
-                column=f"{name}.{field}",
-            )
-        try:
-            found[name] = kind.model_validate({**values, "name": name, "evidence": evidence})
-        except ValidationError as error:
-            _add_invalid(faults, error, text, f"{table}.{name}")
+            remedy = "give source, date and kind"
+            faults.add(what, remedy, line=line_of(text, here, field), column=f"{here}.{field}")
+        value = validated(kind, {**values, "name": name}, faults, text, here)
+        if value is not None:
+            found[name] = value.model_copy(update={"evidence": evidence})
     faults.check()
     return found
-
-
-def _add_invalid(faults: Faults, error: ValidationError, text: str, table: str) -> None:
-    for detail in error.errors(include_url=False):
-        field = str(detail["loc"][0]) if detail["loc"] else None
-        given: Any = detail["input"]
-        faults.add(
-            detail["msg"].removeprefix("Value error, "),
-            "compare with the shipped file's entries",
-            line=line_of(text, table, field),
-            column=".".join(part for part in (table.partition(".")[2], field) if part),
-            value=given if isinstance(given, (str, int, float)) else None,
-        )

@@ -27,7 +27,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
 
 from hardware_profiles.curve import Value
 from hardware_profiles.faults import Faults
@@ -38,6 +40,8 @@ surveyed: an index or article about many sellers; derived: computed from other n
 unverified: written down from memory, not looked up again; own: the user's word (a quote, a contract)."""
 
 Confidence = Literal["high", "medium", "low"]
+
+Checked = TypeVar("Checked", bound=Value)
 
 UNDATED = "undated"
 KINDS = frozenset(Kind.__args__)  # type: ignore[attr-defined]  # a Literal lists its words there
@@ -118,6 +122,27 @@ def split_evidence(
         except ValueError as error:
             wrong.append((name, str(error)))
     return values, evidence, wrong
+
+
+def validated(kind: type[Checked], values: Mapping[str, Any], faults: Faults, text: str, table: str) -> Checked | None:
+    """Values as `kind`, strictly (text is no number, `true` is not 1); None after adding a fault per wrong field.
+
+    `table` names the entry in `text` (`gpus.l4-24gb`), for lines and columns.
+    """
+    try:
+        return kind.model_validate_json(json.dumps(values, default=str), strict=True)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            field = str(detail["loc"][0]) if detail["loc"] else None
+            given = detail["input"]
+            faults.add(
+                detail["msg"].removeprefix("Value error, "),
+                "compare with the shipped file's entries",
+                line=line_of(text, table, field),
+                column=".".join(part for part in (table, field) if part),
+                value=given if isinstance(given, (str, int, float)) else None,
+            )
+        return None
 
 
 def orphans(path: Path) -> tuple[str, ...]:

@@ -201,7 +201,7 @@ def test_every_fault_is_told_at_once() -> None:
     assert found.splitlines() == [
         "gpus.toml:19: column 'models': unknown table. Remedy: entries go under [gpus.<name>].",
         *(
-            f"gpus.toml:{line}: column 'x1.{field}': has no source. Remedy: give source, date and kind."
+            f"gpus.toml:{line}: column 'gpus.x1.{field}': has no source. Remedy: give source, date and kind."
             for line, field in (
                 (10, "speed"),
                 (11, "memory_gib"),
@@ -213,12 +213,12 @@ def test_every_fault_is_told_at_once() -> None:
             )
         ),
         (
-            "gpus.toml:14: column 'x1.board_power_w', value '-5': Input should be greater than 0. "
+            "gpus.toml:14: column 'gpus.x1.board_power_w', value '-5': Input should be greater than 0. "
             "Remedy: compare with the shipped file's entries."
         ),
-        "gpus.toml:7: column 'x1.pcie_gb_per_s': Field required. Remedy: compare with the shipped file's entries.",
+        "gpus.toml:7: column 'gpus.x1.pcie_gb_per_s': Field required. Remedy: compare with the shipped file's entries.",
         (
-            "gpus.toml:10: column 'x1.speed', value '3': Extra inputs are not permitted. "
+            "gpus.toml:10: column 'gpus.x1.speed', value '3': Extra inputs are not permitted. "
             "Remedy: compare with the shipped file's entries."
         ),
     ]
