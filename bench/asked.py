@@ -1,0 +1,244 @@
+"""What was typed -> what will be run (`RunPlan`), every fault at once, before anything is started.
+
+The model may be `tiny` (a made-up one for demonstrations), one of our names (`llama-3-8b`), a hub repository
+(`meta-llama/Llama-3.1-8B-Instruct`) or a folder; with an endpoint it is the name it is served under. `--gpu cpu` runs
+vLLM on the processor: the client then gets the last core(s) and the server the rest, so that they do not take time
+from each other; with one core alone nothing is pinned.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from bench import tiny_model
+from bench.model_folder import dummy_config, hub_name, vocabulary, write_dummy_model
+from bench.plan import Pace, Precision, RunPlan, parse_shape
+from bench.server import ServerSpec
+from hardware_profiles.facts import ModelFacts, gpus, models
+from hardware_profiles.faults import Fault, InputError
+from hardware_profiles.names import CPU, gpu_name, resolve_model
+from hardware_profiles.slo import Slo
+
+TINY = "tiny"
+TINY_WINDOW = 4096
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of `bench run`, as typed."""
+
+    model: str
+    gpu: str
+    gpu_count: int = 1
+    tensor_parallel: int | None = None
+    precision: Precision | None = None
+    weights: str = "real"
+    model_path: str | None = None
+    endpoint: str | None = None
+    api: str = "completions"
+    key_env: str | None = None
+    server_python: str = "python3"
+    server_args: tuple[str, ...] = ()
+    server_env: tuple[str, ...] = ()
+    start_timeout_s: float = 900.0
+    shapes: tuple[str, ...] = ()
+    cached_share: float = 0.0
+    max_load: int = 1024
+    rate_search: bool = True
+    ttft_s: float | None = 2.0
+    tpot_s: float | None = 0.03
+    e2e_s: float | None = None
+    attainment: float = 0.95
+    pace: Pace = field(default_factory=Pace)
+    seed: int = 0
+    workers: int = 1
+    profiles: Path | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model that was meant."""
+
+    name: str
+    source: str
+    """Where it comes from, as a curve may say it: never a path of this machine."""
+    load: str
+    """What vLLM is given."""
+    vocabulary: int | None
+    notes: tuple[str, ...] = ()
+
+
+def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> RunPlan:
+    """The run that was asked for; model folders that have to be made are made under `folder`."""
+    gpu, gpu_note = gpu_name(asked.gpu, gpus(asked.profiles))
+    model = _served_model(asked) if asked.endpoint else _model(asked, folder)
+    on_cpu = gpu == CPU and asked.endpoint is None
+    server_cpus, client_cpus = split_cores(cores, asked.workers) if on_cpu else ((), ())
+    weights = "dummy" if asked.model == TINY and not asked.endpoint else asked.weights
+    try:
+        return RunPlan.model_validate(
+            {
+                "model": model.name,
+                "gpu": gpu,
+                "gpu_count": asked.gpu_count,
+                "tensor_parallel": asked.tensor_parallel or asked.gpu_count,
+                "precision": asked.precision or _precision(asked),
+                "weights": None if asked.endpoint else weights,
+                "model_source": model.source,
+                "server": None if asked.endpoint else _server(asked, model, weights, server_cpus, on_cpu=on_cpu),
+                "target": _target(asked, model),
+                "shapes": tuple(parse_shape(text) for text in asked.shapes),
+                "cached_share": asked.cached_share,
+                "max_load": asked.max_load,
+                "rate_search": asked.rate_search,
+                "slo": Slo(ttft_s=asked.ttft_s, tpot_s=asked.tpot_s, e2e_s=asked.e2e_s, attainment=asked.attainment),
+                "pace": asked.pace,
+                "seed": asked.seed,
+                "workers": asked.workers,
+                "client_cpus": client_cpus,
+                "notes": tuple(note for note in (gpu_note, *model.notes) if note),
+            }
+        )
+    except ValidationError as error:
+        raise InputError(*(_fault(detail) for detail in error.errors(include_url=False))) from None
+
+
+def split_cores(cores: Sequence[int], workers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(server's, client's): the last `workers` cores, at most half of them, are the client's; one core: nobody's.
+
+    >>> split_cores((0, 1, 2, 3), 1), split_cores((0,), 1)
+    (((0, 1, 2), (3,)), ((), ()))
+    """
+    ordered = tuple(sorted(cores))
+    if len(ordered) < 2:
+        return (), ()
+    client = min(workers, len(ordered) // 2)
+    return ordered[:-client], ordered[-client:]
+
+
+def _model(asked: Asked, folder: Path) -> Model:
+    if asked.model == TINY and asked.model_path is None:
+        made = (folder / "model" / TINY).resolve()
+        tiny_model.write_tiny_model(made)
+        return Model(TINY, "made by bench.tiny_model", str(made), tiny_model.BYTES)
+    facts, note = _facts(asked)
+    notes = (note,) if note else ()
+    given = asked.model_path or (asked.model if "/" in asked.model or Path(asked.model).is_dir() else None)
+    if given is not None and Path(given).is_dir():
+        path = Path(given).resolve()
+        name = facts.name if facts else path.name
+        return Model(name, f"folder {path.name}", str(path), vocabulary(path), notes)
+    if facts is None:
+        resolve_model(asked.model, models(asked.profiles))  # raises, with the near names
+    assert facts is not None
+    if asked.weights == "dummy":
+        dummy_config(facts)
+        made = (folder / "model" / facts.name).resolve()
+        write_dummy_model(facts, made)
+        return Model(facts.name, "random weights in this architecture", str(made), facts.vocab, notes)
+    source = given or hub_name(facts)
+    return Model(facts.name, source, source, facts.vocab, notes)
+
+
+def _served_model(asked: Asked) -> Model:
+    facts, note = _facts(asked)
+    name = facts.name if facts else asked.model
+    return Model(name, asked.model, asked.model, facts.vocab if facts else None, (note,) if note else ())
+
+
+def _facts(asked: Asked) -> tuple[ModelFacts | None, str | None]:
+    """Our facts about the model, None where we have none (a folder, a hub repository or an endpoint may serve it)."""
+    try:
+        return resolve_model(asked.model, models(asked.profiles))
+    except InputError:
+        return None, None
+
+
+def _server(asked: Asked, model: Model, weights: str, cpus: tuple[int, ...], *, on_cpu: bool) -> dict[str, object]:
+    args, environment = _cpu_defaults(cpus, tiny=asked.model == TINY) if on_cpu else ((), {})
+    parallel = asked.tensor_parallel or asked.gpu_count
+    if parallel > 1:
+        args += ("--tensor-parallel-size", str(parallel))
+    if not (Path(model.load).is_dir() and (Path(model.load) / "tokenizer.json").is_file()) and weights == "dummy":
+        args += ("--skip-tokenizer-init",)
+    return ServerSpec(
+        python=asked.server_python,
+        model=model.load,
+        served_name=model.name,
+        weights=weights,
+        args=(*args, *asked.server_args),
+        environment=environment | _named_values(asked.server_env),
+        cpus=cpus,
+        start_timeout_s=asked.start_timeout_s,
+    ).model_dump()
+
+
+def _cpu_defaults(cpus: tuple[int, ...], *, tiny: bool) -> tuple[tuple[str, ...], dict[str, str]]:
+    """What the CPU build needs to start quickly and keep to its cores: no compilation, one OpenMP thread a core."""
+    args: tuple[str, ...] = ("--dtype", "bfloat16", "--enforce-eager")
+    if tiny:
+        args += ("--max-model-len", str(TINY_WINDOW))
+    environment = {"VLLM_CPU_KVCACHE_SPACE": "1" if tiny else "4"}
+    if cpus:
+        environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(str(cpu) for cpu in cpus)
+    return args, environment
+
+
+def _target(asked: Asked, model: Model) -> dict[str, object]:
+    url = _checked_url(asked.endpoint) if asked.endpoint else ""
+    if asked.key_env is not None and not os.environ.get(asked.key_env):
+        what = "this environment variable is not set"
+        raise InputError(Fault(what, "export the endpoint's key in it", column="--key-env", value=asked.key_env))
+    text = asked.api == "chat"
+    return {
+        "url": url,
+        "model": asked.model if asked.endpoint else model.name,
+        "api": asked.api,
+        "vocab_size": None if text else model.vocabulary,
+        "key_env": asked.key_env,
+    }
+
+
+def _checked_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+        what = "not the address of an endpoint"
+        raise InputError(Fault(what, "write http://host:port or https://host, no key in it", column="--endpoint"))
+    return url.rstrip("/").removesuffix("/v1")
+
+
+def endpoint_warning(url: str) -> str | None:
+    """What must be said about an endpoint before a key goes there."""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        return f"{parts.hostname} is asked over plain HTTP: prompts and any key travel unencrypted"
+    return None
+
+
+def _precision(asked: Asked) -> Precision | None:
+    """What the name says, else bf16 for what we start ourselves; an endpoint's is unknown unless told."""
+    said: dict[str, Precision] = {"fp8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4", "gpt-oss": "fp4", "awq": "int4"}
+    name = f"{asked.model} {asked.model_path or ''}".lower()
+    found = next((precision for word, precision in said.items() if word in name), None)
+    return found or (None if asked.endpoint else "bf16")
+
+
+def _named_values(texts: tuple[str, ...]) -> dict[str, str]:
+    for text in texts:
+        if "=" not in text:
+            raise InputError(Fault("not NAME=VALUE", "write NAME=VALUE", column="--server-env", value=text))
+    return dict(text.split("=", 1) for text in texts)
+
+
+def _fault(detail: object) -> Fault:
+    assert isinstance(detail, dict)
+    value = detail["input"] if isinstance(detail["input"], str | int | float) else None
+    option = "--" + str(detail["loc"][0]).replace("_", "-") if detail["loc"] else None
+    return Fault(detail["msg"], "see `bench run --help`", column=option, value=None if value is None else str(value))

@@ -1,0 +1,64 @@
+"""The live table of a running sweep: points that are done, and how the running stage stands."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from bench.driver import Progress
+from bench.schedule import Stage
+from bench.show import points_table
+from bench.sweep import Events
+from hardware_profiles.curve import Point
+from hardware_profiles.faults import printable
+
+
+class LiveTable:
+    """`with LiveTable(console) as live:` and give `live.events` to the sweep."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._points: dict[str, list[Point]] = {}
+        self._now = Text("starting the server; this takes from seconds to minutes")
+        self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render)
+        self.events = Events(started=self._started, progress=self._progress, finished=self._finished, ended=self._ended)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        self._now = Text("stopped" if kind else "done")
+        self._live.stop()
+
+    def _render(self) -> RenderableType:
+        return Group(*(points_table(points) for points in self._points.values()), self._now)
+
+    def _started(self, stage: Stage) -> None:
+        self._now = Text(f"{stage.name}: starting")
+        if not self._console.is_terminal:
+            self._console.print(self._now)
+
+    def _progress(self, stage: Stage, at: Progress) -> None:
+        parts = [f"{stage.name}: {at.elapsed_s:.0f} of at most {stage.cap_s:.0f} s", f"{at.in_flight} in flight"]
+        parts.append(f"{at.completed} served" + (f", {at.failed} FAILED" if at.failed else ""))
+        if at.output_tokens_per_s is not None:
+            parts.append(f"{at.output_tokens_per_s:.0f} out tok/s")
+        if at.ttft_s is not None:
+            parts.append(f"TTFT {at.ttft_s * 1e3:.0f} ms")
+        if at.tpot_s is not None:
+            parts.append(f"TPOT {at.tpot_s * 1e3:.1f} ms")
+        if at.throughput_width is not None:
+            parts.append(f"throughput ±{at.throughput_width:.0%}")
+        self._now = Text(", ".join(parts))
+
+    def _finished(self, stage: Stage, point: Point, known: bool) -> None:
+        self._points.setdefault(stage.shape.model_dump_json(), []).append(point)
+        self._now = Text(f"{stage.name}: {'was done' if known else 'done'}")
+
+    def _ended(self, what: str, why: str) -> None:
+        self._console.print(Text(printable(f"{what} end: {why}")))

@@ -1,0 +1,225 @@
+"""One run from the first look at the machine to the curve: GPU, server, conditions, sweep, curve.
+
+A run's folder holds `run.json` (what was asked and found), `ceiling.json` (what the client can do on this machine, when
+it is known), `server.log`, and a `.parquet` and a `.json` per finished stage. The curve is computed from the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.build import CEILING_FILE, curve_of
+from bench.gpu import Driver, open_driver
+from bench.plan import RUN_FILE, Found, RunFile, RunPlan, check_window, default_shapes, machine_id, read_run, write_run
+from bench.scrape import cache_block_tokens, fetch
+from bench.selfcheck import known_ceiling
+from bench.server import Server, serving
+from bench.sweep import Events, Sweep
+from hardware_profiles.curve import Curve, Gpu, write_curve, write_text
+from hardware_profiles.facts import gpus
+from hardware_profiles.faults import Fault, InputError
+from hardware_profiles.import_published import file_name
+from hardware_profiles.names import CPU, driver_matches
+
+IDLE_S = 5.0
+LOG = "server.log"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves."""
+
+    curve: Curve
+    path: Path
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What a server says about itself."""
+
+    engine: str
+    version: str | None
+    window_tokens: int | None
+    block_tokens: int | None
+
+
+def state_folder() -> Path:
+    """Where what belongs to this machine is kept: the client's ceiling, the salt of the machine's id."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "spillway"
+
+
+def prepare_folder(folder: Path, *, fresh: bool) -> None:
+    """An empty place for a new run; a finished or interrupted one is never written over unless asked."""
+    if (folder / RUN_FILE).exists() and not fresh:
+        remedy = f"`bench resume {folder}` goes on with it; --fresh removes it; --raw names another folder"
+        raise InputError(Fault("holds a run already", remedy, str(folder)))
+    for path in (*folder.glob("shape-*"), *(folder / name for name in (RUN_FILE, CEILING_FILE, LOG))):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def execute(plan: RunPlan, folder: Path, out: Path, events: Events, *, resumed: RunFile | None = None) -> Result:
+    """Run what is planned (or what is missing of it) and write the curve."""
+    driver, reason = _driver(plan)
+    gpu = _gpu(plan, driver, reason)
+    key = os.environ.get(plan.target.key_env) if plan.target.key_env else None
+    before = driver.read() if driver else None
+    with _served(plan, folder) as server:
+        url = server.url if server else plan.target.url
+        seen = look(url, key, plan.target.model)
+        after = driver.read() if driver else None
+        found = Found(
+            gpu=gpu,
+            gpu_reason=reason,
+            own_processes=_own(before.processes if before else None, after.processes if after else None),
+            engine=seen.engine,
+            engine_version=seen.version,
+            max_model_len=seen.window_tokens,
+            block_tokens=seen.block_tokens,
+            machine_id=machine_id(state_folder()),
+        )
+        memory_gib = after.memory_used_gib if after else server.memory_gib() if server else None
+        run = _run_file(plan, found, server, memory_gib) if resumed is None else _same(resumed, found, folder)
+        check_window(run.plan.shapes, found.max_model_len)
+        write_run(run, folder)
+        if resumed is None and (ceiling := known_ceiling(state_folder(), workers=plan.workers)):
+            write_text(folder / CEILING_FILE, ceiling.model_dump_json(indent=1) + "\n")
+        Sweep(run, folder, url=url, server=server, driver=driver, events=events).go()
+    return recompute(folder, out)
+
+
+def recompute(folder: Path, out: Path) -> Result:
+    """The curve of a run's folder, written under `out`."""
+    curve = curve_of(folder)
+    path = out / file_name(curve)
+    write_curve(curve, path)
+    return Result(curve, path)
+
+
+def resume(folder: Path, out: Path, events: Events) -> Result:
+    """Go on with an interrupted run."""
+    run = read_run(folder)
+    return execute(run.plan, folder, out, events, resumed=run)
+
+
+def look(url: str, key: str | None, model: str) -> Endpoint:
+    """Who answers at `url`; `InputError` when nobody does or the key is refused."""
+    try:
+        models = json.loads(fetch(f"{url}/v1/models", key=key))
+    except ValueError:
+        models = {}
+    except OSError as error:
+        remedy = "check --endpoint, and --key-env where it wants a key"
+        raise InputError(Fault(f"the endpoint does not answer: {error}", remedy, value=url)) from error
+    served = [str(entry.get("id")) for entry in models.get("data") or []]
+    if served and model not in served:
+        raise InputError(
+            Fault("not served there", f"name one that is: {', '.join(served)}", column="--model", value=model)
+        )
+    version = _json(f"{url}/version", key).get("version")
+    page = _text(f"{url}/metrics", key)
+    first = (models.get("data") or [{}])[0]
+    return Endpoint(
+        engine="vllm" if first.get("owned_by") == "vllm" or "vllm:" in page else "unknown",
+        version=version if isinstance(version, str) else None,
+        window_tokens=first.get("max_model_len"),
+        block_tokens=cache_block_tokens(page),
+    )
+
+
+def _driver(plan: RunPlan) -> tuple[Driver | None, str | None]:
+    if plan.server is None:
+        return None, "the endpoint was given: its GPU is out of sight"
+    if plan.gpu == CPU:
+        return None, "the server runs on the processor"
+    return open_driver(plan.gpu_count)
+
+
+def _gpu(plan: RunPlan, driver: Driver | None, reason: str | None) -> Gpu:
+    """The GPU as the driver tells it; it must be the one asked for."""
+    if plan.server is None or plan.gpu == CPU:
+        return Gpu(name=plan.gpu, count=plan.gpu_count)
+    if driver is None:
+        remedy = "measure a server that runs elsewhere with --endpoint URL, or vLLM on this processor with --gpu cpu"
+        raise InputError(Fault(f"no NVIDIA GPU on this machine ({reason})", remedy, column="--gpu", value=plan.gpu))
+    devices = driver.devices()
+    if driver.found < plan.gpu_count:
+        raise InputError(
+            Fault(f"the driver shows {driver.found} GPUs", "ask for fewer: --gpus", value=str(plan.gpu_count))
+        )
+    for device in devices:
+        if not driver_matches(device.name, plan.gpu, gpus()):
+            remedy = f"ask for the GPU that is here: --gpu {device.name!r}"
+            raise InputError(Fault(f"the driver reports {device.name!r}", remedy, column="--gpu", value=plan.gpu))
+    first = driver.read()
+    time.sleep(IDLE_S)
+    second = driver.read()
+    idle_j = None if first.energy_j is None or second.energy_j is None else second.energy_j - first.energy_j
+    return Gpu(
+        name=plan.gpu,
+        count=plan.gpu_count,
+        driver_name=devices[0].name,
+        driver_version=devices[0].driver_version,
+        power_limit_w=devices[0].power_limit_w,
+        clock_sm_mhz=devices[0].clock_sm_max_mhz,
+        idle_power_w=None if idle_j is None else idle_j / (second.unix_s - first.unix_s),
+    )
+
+
+@contextmanager
+def _served(plan: RunPlan, folder: Path) -> Iterator[Server | None]:
+    if plan.server is None:
+        yield None
+        return
+    with serving(plan.server, folder / LOG) as server:
+        yield server
+
+
+def _run_file(plan: RunPlan, found: Found, server: Server | None, memory_gib: float | None) -> RunFile:
+    shapes = plan.shapes or default_shapes(found.max_model_len)
+    engine: dict[str, Any] = {"engine": "vllm" if found.engine == "vllm" else "other"}
+    return RunFile(
+        plan=plan.model_copy(update={"shapes": shapes, "target": plan.target.model_copy(update=engine)}),
+        found=found,
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        start_up_s=server.start_up_s if server else None,
+        memory_gib=memory_gib,
+    )
+
+
+def _same(run: RunFile, found: Found, folder: Path) -> RunFile:
+    """The run to go on with; unlike conditions refuse to mix."""
+    unlike = run.found.unlike(found)
+    if unlike:
+        what = f"the conditions are not those it began under: {', '.join(unlike)} differ"
+        raise InputError(Fault(what, "start a new run with `bench run`", str(folder / RUN_FILE)))
+    return run.model_copy(update={"found": found})
+
+
+def _own(before: tuple[int, ...] | None, after: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    return None if before is None or after is None else tuple(sorted(set(after) - set(before)))
+
+
+def _json(url: str, key: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(_text(url, key))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _text(url: str, key: str | None) -> str:
+    try:
+        return fetch(url, key=key)
+    except OSError:
+        return ""

@@ -1,0 +1,184 @@
+"""Tables and plots of curves, all from the `Curve` value that the file holds.
+
+A table row is one point: its load, what it served, TTFT and TPOT, and what the checks said. Latencies are printed in
+milliseconds, with the 95 % interval where the curve has one. The plot shows throughput against load, and TPOT and TTFT
+against throughput with the SLO's limits; shapes have their own colour, marked points are hollow.
+"""
+
+from __future__ import annotations
+
+import io
+from html import escape as html_escape
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from hardware_profiles.curve import Curve, Estimate, Point, Shape, write_text
+from hardware_profiles.faults import Fault, InputError, printable
+
+_COLUMNS = (
+    "load",
+    "req/s",
+    "out tok/s",
+    "TTFT p50 ms",
+    "p95",
+    "TPOT p50 ms",
+    "p95",
+    "KV",
+    "hit",
+    "W",
+    "J/tok",
+    "checks",
+)
+
+
+def curve_table(curve: Curve) -> Group:
+    """Everything a terminal shows of one curve."""
+    gpu, conditions = curve.gpu, curve.conditions
+    engine = f"{conditions.engine} {conditions.engine_version or ''}".strip()
+    title = (
+        f"{curve.model} on {gpu.count} x {gpu.name}, {engine}, {curve.precision or 'precision unknown'}, {curve.kind}"
+    )
+    lines = [Text(printable(title), style="bold")]
+    lines += [Text(printable(f"note: {note}"), style="dim") for note in conditions.notes]
+    tables = [points_table([point for point in curve.points if point.shape == shape]) for shape in shapes(curve)]
+    failed = [
+        f"{_load(point)}: {check.name}: {check.reason}"
+        for point in curve.points
+        for check in point.checks
+        if check.verdict == "fail"
+    ]
+    return Group(*lines, *tables, *(Text(printable(f"failed at {text}"), style="red") for text in failed))
+
+
+def points_table(points: list[Point]) -> Table:
+    """The points of one shape."""
+    table = Table(title=_shape_text(points[0].shape), title_justify="left", title_style="")
+    for column in _COLUMNS:
+        table.add_column(column, justify="left" if column == "checks" else "right", no_wrap=True)
+    for point in points:
+        table.add_row(*(escape(cell) for cell in point_row(point)), style=None if point.usable else "red")
+    return table
+
+
+def point_row(point: Point) -> tuple[str, ...]:
+    """One line of the table; what is unknown is left out, not zero."""
+    ttft, tpot = point.ttft_s, point.tpot_s
+    return (
+        _load(point),
+        _number(point.throughput_per_s, ".3g"),
+        _number(point.output_tokens_per_s, ".4g"),
+        _ms(ttft.get("p50")),
+        _ms(ttft.get("p95")),
+        _ms(tpot.get("p50")),
+        _ms(tpot.get("p95")),
+        _number(point.kv_cache_use, ".0%"),
+        _number(point.prefix_hit_rate, ".0%"),
+        _number(point.power_w, ".0f"),
+        _number(point.energy_j_per_output_token, ".3g"),
+        verdicts(point),
+    )
+
+
+def verdicts(point: Point) -> str:
+    """`12 pass`, `11 pass, 3 unknown`, `FAIL: errors`; and what held the point back."""
+    if not point.checks:
+        return "none"
+    failed = [check.name for check in point.checks if check.verdict == "fail"]
+    counts = {kind: sum(check.verdict == kind for check in point.checks) for kind in ("pass", "unknown")}
+    told = f"FAIL: {', '.join(failed)}" if failed else ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
+    return f"{told} ({point.bottleneck})" if point.bottleneck else told
+
+
+def shapes(curve: Curve) -> list[Shape]:
+    """The shapes of a curve, in its order."""
+    return list(dict.fromkeys(point.shape for point in curve.points))
+
+
+def write_plot(curve: Curve, path: Path, *, ttft_s: float | None = None, tpot_s: float | None = None) -> None:
+    """Write a PNG, SVG or self-contained HTML, told by the ending."""
+    kind = path.suffix.lower()
+    if kind == ".html":
+        svg = _plot(curve, "svg", ttft_s, tpot_s).decode()
+        console = Console(record=True, width=160, file=io.StringIO())
+        console.print(curve_table(curve))
+        table = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+        title = html_escape(f"{curve.model} on {curve.gpu.name}")
+        body = f"<h1>{title}</h1>\n{svg[svg.index('<svg') :]}\n{table}"
+        write_text(
+            path, f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>\n{body}\n</html>\n'
+        )
+    elif kind == ".svg":
+        write_text(path, _plot(curve, "svg", ttft_s, tpot_s).decode())
+    elif kind == ".png":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_plot(curve, "png", ttft_s, tpot_s))
+    else:
+        raise InputError(
+            Fault("not a kind of picture", "end it in .png, .svg or .html", column="--plot", value=str(path))
+        )
+
+
+def _plot(curve: Curve, kind: str, ttft_s: float | None, tpot_s: float | None) -> bytes:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.hashsalt": "spillway", "font.size": 9}):
+        figure = Figure(figsize=(12, 4), layout="constrained")
+        axes = figure.subplots(1, 3)
+        for number, shape in enumerate(shapes(curve)):
+            _draw(axes, [point for point in curve.points if point.shape == shape], f"C{number % 10}")
+        for axis, limit in ((axes[1], tpot_s), (axes[2], ttft_s)):
+            if limit is not None:
+                axis.axhline(limit * 1e3, color="black", linestyle="--", linewidth=0.8, label="SLO")
+        for axis, x, y in zip(axes, ("load (requests in flight)", *["output tokens/s"] * 2), _Y_AXES, strict=True):
+            axis.set(xlabel=x, ylabel=y, ylim=(0, None))
+            axis.grid(alpha=0.3)
+        axes[0].legend(title="input/output tokens")
+        figure.suptitle(f"{curve.model} on {curve.gpu.count} x {curve.gpu.name} ({curve.kind})".replace("$", r"\$"))
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+        return buffer.getvalue()
+
+
+_Y_AXES = ("output tokens/s", "TPOT, ms (median, p95 dotted)", "TTFT, ms (median, p95 dotted)")
+
+
+def _draw(axes: list, points: list[Point], colour: str) -> None:  # type: ignore[type-arg]  # matplotlib ships no element type
+    closed = [point for point in points if point.mode == "closed"]
+    label = _shape_text(points[0].shape)
+    axes[0].plot([p.load for p in closed], [p.output_tokens_per_s for p in closed], color=colour, label=label)
+    axes[0].set_xscale("log", base=2)
+    for point in closed:
+        face = colour if point.usable else "none"
+        axes[0].plot(point.load, point.output_tokens_per_s, "o", color=colour, markerfacecolor=face)
+    for axis, name in ((axes[1], "tpot_s"), (axes[2], "ttft_s")):
+        for statistic, style in (("p50", "-o"), ("p95", ":")):
+            seen = [(p.output_tokens_per_s, getattr(p, name).get(statistic)) for p in closed]
+            known = [(x, estimate.value * 1e3) for x, estimate in seen if estimate is not None]
+            axis.plot(*zip(*known, strict=True), style, color=colour) if known else None
+
+
+def _load(point: Point) -> str:
+    return f"{point.load:g}" if point.load is not None else f"{point.offered_rate_per_s:g}/s"
+
+
+def _shape_text(shape: Shape) -> str:
+    cached = f" ({shape.cached_tokens:.0f} cached)" if shape.cached_tokens else ""
+    return f"{shape.input_tokens:.0f}{cached}/{shape.output_tokens:.0f}"
+
+
+def _ms(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value * 1e3:.4g}"
+    half = max(estimate.high - estimate.value, estimate.value - estimate.low) * 1e3
+    return f"{estimate.value * 1e3:.4g} ±{half:.2g}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
