@@ -11,8 +11,8 @@ Rules that every reader and writer may rely on
   one kind. Published points are mostly closed loop and state one number per latency: it is kept under the statistic
   the source names, or under `unstated`.
 * A point that failed a check is kept and marked; `usable` is False and the planner does not use it.
-* A joint sample holds (ttft_s, tpot_s, e2e_s) of single requests in order of sending, so that the attainment of any SLO,
-  and how sure it is, can be computed later. A failed request is not in it; it counts in `failed`.
+* A joint sample holds (ttft_s, tpot_s, e2e_s) of single requests in order of sending, so that the attainment of any
+  SLO, and how sure it is, can be computed later. A failed request is not in it; it counts in `failed`.
 """
 
 from __future__ import annotations
