@@ -9,8 +9,9 @@ from each other; with one core alone nothing is pinned.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 
 from bench import tiny_model
 from bench.model_folder import dummy_config, hub_name, vocabulary, write_dummy_model
-from bench.plan import Pace, Precision, RunPlan, parse_shape
+from bench.plan import Pace, RunPlan, parse_shape
 from bench.server import ServerSpec
 from hardware_profiles.facts import ModelFacts, gpus, models
 from hardware_profiles.faults import Fault, InputError
@@ -38,7 +39,7 @@ class Asked:
     gpu: str
     gpu_count: int = 1
     tensor_parallel: int | None = None
-    precision: Precision | None = None
+    precision: str | None = None
     weights: str = "real"
     model_path: str | None = None
     endpoint: str | None = None
@@ -73,17 +74,20 @@ class Model:
     """What vLLM is given."""
     vocabulary: int | None
     notes: tuple[str, ...] = ()
+    make: Callable[[], None] | None = None
+    """Writes the folder, where it is one of ours."""
+    tokenizer: bool = True
 
 
-def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> RunPlan:
-    """The run that was asked for; model folders that have to be made are made under `folder`."""
+def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan, Callable[[], None] | None]:
+    """The run that was asked for, and what makes its model folder under `folder` where it needs one of ours."""
     gpu, gpu_note = gpu_name(asked.gpu, gpus(asked.profiles))
     model = _served_model(asked) if asked.endpoint else _model(asked, folder)
     on_cpu = gpu == CPU and asked.endpoint is None
     server_cpus, client_cpus = split_cores(cores, asked.workers) if on_cpu else ((), ())
     weights = "dummy" if asked.model == TINY and not asked.endpoint else asked.weights
     try:
-        return RunPlan.model_validate(
+        plan = RunPlan.model_validate(
             {
                 "model": model.name,
                 "gpu": gpu,
@@ -108,6 +112,7 @@ def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> RunPlan:
         )
     except ValidationError as error:
         raise InputError(*(_fault(detail) for detail in error.errors(include_url=False))) from None
+    return plan, model.make
 
 
 def split_cores(cores: Sequence[int], workers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -126,23 +131,25 @@ def split_cores(cores: Sequence[int], workers: int) -> tuple[tuple[int, ...], tu
 def _model(asked: Asked, folder: Path) -> Model:
     if asked.model == TINY and asked.model_path is None:
         made = (folder / "model" / TINY).resolve()
-        tiny_model.write_tiny_model(made)
-        return Model(TINY, "made by bench.tiny_model", str(made), tiny_model.BYTES)
+        source = "made by bench.tiny_model"
+        return Model(TINY, source, str(made), tiny_model.BYTES, make=partial(tiny_model.write_tiny_model, made))
     facts, note = _facts(asked)
     notes = (note,) if note else ()
     given = asked.model_path or (asked.model if "/" in asked.model or Path(asked.model).is_dir() else None)
     if given is not None and Path(given).is_dir():
         path = Path(given).resolve()
         name = facts.name if facts else path.name
-        return Model(name, f"folder {path.name}", str(path), vocabulary(path), notes)
+        tokenizer = any(path.glob("tokenizer*"))
+        return Model(name, f"folder {path.name}", str(path), vocabulary(path), notes, tokenizer=tokenizer)
     if facts is None:
         resolve_model(asked.model, models(asked.profiles))  # raises, with the near names
     assert facts is not None
     if asked.weights == "dummy":
-        dummy_config(facts)
+        dummy_config(facts)  # raises where it cannot be written
         made = (folder / "model" / facts.name).resolve()
-        write_dummy_model(facts, made)
-        return Model(facts.name, "random weights in this architecture", str(made), facts.vocab, notes)
+        source = "random weights in this architecture"
+        make = partial(write_dummy_model, facts, made)
+        return Model(facts.name, source, str(made), facts.vocab, notes, make=make, tokenizer=False)
     source = given or hub_name(facts)
     return Model(facts.name, source, source, facts.vocab, notes)
 
@@ -166,7 +173,7 @@ def _server(asked: Asked, model: Model, weights: str, cpus: tuple[int, ...], *, 
     parallel = asked.tensor_parallel or asked.gpu_count
     if parallel > 1:
         args += ("--tensor-parallel-size", str(parallel))
-    if not (Path(model.load).is_dir() and (Path(model.load) / "tokenizer.json").is_file()) and weights == "dummy":
+    if not model.tokenizer:
         args += ("--skip-tokenizer-init",)
     return ServerSpec(
         python=asked.server_python,
@@ -222,9 +229,9 @@ def endpoint_warning(url: str) -> str | None:
     return None
 
 
-def _precision(asked: Asked) -> Precision | None:
+def _precision(asked: Asked) -> str | None:
     """What the name says, else bf16 for what we start ourselves; an endpoint's is unknown unless told."""
-    said: dict[str, Precision] = {"fp8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4", "gpt-oss": "fp4", "awq": "int4"}
+    said = {"fp8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4", "gpt-oss": "fp4", "awq": "int4"}
     name = f"{asked.model} {asked.model_path or ''}".lower()
     found = next((precision for word, precision in said.items() if word in name), None)
     return found or (None if asked.endpoint else "bf16")

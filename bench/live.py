@@ -1,7 +1,10 @@
-"""The live table of a running sweep: points that are done, and how the running stage stands."""
+"""The live table of a running sweep: points that are done, and how the running stage stands; then where things are."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -9,9 +12,12 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from bench.asked import Asked, endpoint_warning
 from bench.driver import Progress
+from bench.run import Result, execute, resume, start, state_folder
 from bench.schedule import Stage
-from bench.show import points_table
+from bench.selfcheck import find_ceiling
+from bench.show import curve_table, points_table
 from bench.sweep import Events
 from hardware_profiles.curve import Point
 from hardware_profiles.faults import printable
@@ -62,3 +68,50 @@ class LiveTable:
 
     def _ended(self, what: str, why: str) -> None:
         self._console.print(Text(printable(f"{what} end: {why}")))
+
+
+def run_live(asked: Asked, raw: Path | None, out: Path, *, fresh: bool) -> None:
+    """`bench run`."""
+    plan, folder = start(asked, raw, fresh=fresh)
+    _live(folder, lambda events: execute(plan, folder, out, events), (*plan.notes, endpoint_warning(plan.target.url)))
+
+
+def resume_live(folder: Path, out: Path) -> None:
+    """`bench resume`."""
+    _live(folder, lambda events: resume(folder.resolve(), out, events), ())
+
+
+def print_result(console: Console, result: Result) -> None:
+    """The curve, and where it is."""
+    console.print(curve_table(result.curve))
+    console.print(Text(f"curve: {result.path}"))
+
+
+def _live(folder: Path, go: Callable[[Events], Result], notes: tuple[str | None, ...]) -> None:
+    console = Console()
+    for note in notes:
+        if note:
+            console.print(Text(printable(f"note: {note}")))
+    console.print(Text(f"raw records: {folder} (when interrupted: bench resume {folder})"))
+    try:
+        with LiveTable(console) as live:
+            result = go(live.events)
+    except KeyboardInterrupt:
+        console.print(Text(f"interrupted; finished stages are safe: bench resume {folder}"))
+        raise SystemExit(130) from None
+    print_result(console, result)
+
+
+def selfcheck_live(*, workers: int, error_s: float, quick: bool) -> None:
+    """`bench selfcheck`."""
+    console = Console()
+
+    def level(streams: int, ttft_error_s: float, gap_error_s: float) -> None:
+        errors = f"TTFT error {ttft_error_s * 1e3:.2f} ms, gap error {gap_error_s * 1e3:.2f} ms (p99)"
+        console.print(Text(f"{streams:5d} streams: {errors}"))
+
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    ceiling = find_ceiling(state_folder(), now=now, workers=workers, error_s=error_s, quick=quick, on_level=level)
+    least = "at least " if ceiling.capped else ""
+    held = f"{least}{ceiling.streams} streams and {ceiling.events_per_s:.0f} events/s"
+    console.print(Text(f"with {workers} workers this client holds {held} within {error_s * 1e3:g} ms"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.asked import Asked, make_plan
 from bench.build import CEILING_FILE, curve_of
 from bench.gpu import Driver, open_driver
 from bench.plan import RUN_FILE, Found, RunFile, RunPlan, check_window, default_shapes, machine_id, read_run, write_run
@@ -68,10 +70,24 @@ def prepare_folder(folder: Path, *, fresh: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
+def start(asked: Asked, folder: Path | None, *, fresh: bool) -> tuple[RunPlan, Path]:
+    """Check everything that was asked, then make the run's folder; nothing is written where something is wrong."""
+    name = re.sub(r"[^a-z0-9.]+", "-", f"{asked.model}-{asked.gpu}-{datetime.now(UTC):%Y%m%d-%H%M%S}".lower()).strip(
+        "-."
+    )
+    folder = (folder or Path(".bench") / name).resolve()
+    plan, make_model = make_plan(asked, folder, sorted(os.sched_getaffinity(0)))
+    checked_driver(plan)
+    prepare_folder(folder, fresh=fresh)
+    if make_model:
+        make_model()
+    return plan, folder
+
+
 def execute(plan: RunPlan, folder: Path, out: Path, events: Events, *, resumed: RunFile | None = None) -> Result:
     """Run what is planned (or what is missing of it) and write the curve."""
-    driver, reason = _driver(plan)
-    gpu = _gpu(plan, driver, reason)
+    driver, reason = checked_driver(plan)
+    gpu = _gpu(plan, driver)
     key = os.environ.get(plan.target.key_env) if plan.target.key_env else None
     before = driver.read() if driver else None
     with _served(plan, folder) as server:
@@ -137,30 +153,31 @@ def look(url: str, key: str | None, model: str) -> Endpoint:
     )
 
 
-def _driver(plan: RunPlan) -> tuple[Driver | None, str | None]:
+def checked_driver(plan: RunPlan) -> tuple[Driver | None, str | None]:
+    """The driver of the GPU asked for, or None and why; `InputError` where it must be there and is not."""
     if plan.server is None:
         return None, "the endpoint was given: its GPU is out of sight"
     if plan.gpu == CPU:
         return None, "the server runs on the processor"
-    return open_driver(plan.gpu_count)
-
-
-def _gpu(plan: RunPlan, driver: Driver | None, reason: str | None) -> Gpu:
-    """The GPU as the driver tells it; it must be the one asked for."""
-    if plan.server is None or plan.gpu == CPU:
-        return Gpu(name=plan.gpu, count=plan.gpu_count)
+    driver, reason = open_driver(plan.gpu_count)
     if driver is None:
         remedy = "measure a server that runs elsewhere with --endpoint URL, or vLLM on this processor with --gpu cpu"
         raise InputError(Fault(f"no NVIDIA GPU on this machine ({reason})", remedy, column="--gpu", value=plan.gpu))
-    devices = driver.devices()
     if driver.found < plan.gpu_count:
-        raise InputError(
-            Fault(f"the driver shows {driver.found} GPUs", "ask for fewer: --gpus", value=str(plan.gpu_count))
-        )
-    for device in devices:
+        told = f"the driver shows {driver.found} GPUs"
+        raise InputError(Fault(told, "ask for fewer", column="--gpus", value=str(plan.gpu_count)))
+    for device in driver.devices():
         if not driver_matches(device.name, plan.gpu, gpus()):
             remedy = f"ask for the GPU that is here: --gpu {device.name!r}"
             raise InputError(Fault(f"the driver reports {device.name!r}", remedy, column="--gpu", value=plan.gpu))
+    return driver, reason
+
+
+def _gpu(plan: RunPlan, driver: Driver | None) -> Gpu:
+    """The GPU as the driver tells it, and its power while nothing runs."""
+    if driver is None:
+        return Gpu(name=plan.gpu, count=plan.gpu_count)
+    devices = driver.devices()
     first = driver.read()
     time.sleep(IDLE_S)
     second = driver.read()

@@ -182,3 +182,25 @@ def _ms(estimate: Estimate | None) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
+
+
+def library_table(curves: tuple[Curve, ...]) -> Table:
+    """What `bench list` prints."""
+    table = Table()
+    for column in ("GPU", "model", "precision", "parallel", "engine", "kind", "points", "when"):
+        table.add_column(column, justify="right" if column == "points" else "left")
+    for curve in curves:
+        conditions = curve.conditions
+        engine = f"{conditions.engine} {conditions.engine_version or ''}".strip()
+        parallel = f"tp{curve.tensor_parallel} pp{curve.pipeline_parallel} dp{curve.data_parallel}"
+        when = (conditions.measured_at or conditions.source_date or "")[:10]
+        cells = (
+            f"{curve.gpu.count} x {curve.gpu.name}",
+            curve.model,
+            curve.precision or "",
+            parallel,
+            engine,
+            curve.kind,
+        )
+        table.add_row(*(escape(printable(cell)) for cell in cells), str(len(curve.points)), when)
+    return table
