@@ -233,14 +233,14 @@ def _offer(cells: _Cells, facts: Mapping[str, GpuFacts]) -> OfferRow:
         cells.fault(
             "a reserved offer has a term, others have none", "write the months, or another scheme", "term_months"
         )
-    _has_its_price(cells, scheme)
+    _has_its_price(cells, row)
     return row
 
 
-def _has_its_price(cells: _Cells, scheme: Scheme) -> None:
-    own = _PRICE_OF[scheme]
+def _has_its_price(cells: _Cells, row: OfferRow) -> None:
+    scheme, own = row.scheme, _PRICE_OF[row.scheme]
     for column in ("upfront_usd_per_unit", "committed_usd_per_gpu_h", "usage_usd_per_gpu_h"):
-        if column not in own and cells.price(column):
+        if column not in own and getattr(row, column):
             cells.fault(f"{scheme} offers have no such price", f"write it under {' or '.join(own)}", column)
     for column in ("minimum_hours", "region", "limit_units"):
         if scheme == "buy" and cells.text(column) is not None:
@@ -305,7 +305,9 @@ def _rows(data: bytes, reading: Reading, columns: tuple[str, ...], needed: tuple
     try:
         for cells in reader:
             if None in cells or None in cells.values():
-                faults.add("has more or fewer cells than columns", "quote cells that hold a comma", line=reader.line_num)
+                faults.add(
+                    "has more or fewer cells than columns", "quote cells that hold a comma", line=reader.line_num
+                )
             else:
                 yield _Cells(cells, reader.line_num, reading)
     except csv.Error as error:
