@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PictureFormat = Literal["png", "svg"]
 
 COLOURS: dict[Scheme, str] = {
-    "existing": "#7F7F7F",
+    "existing": "#444444",
     "owned": "#0072B2",
     "reserved": "#009E73",
     "spot": "#F0E442",
@@ -37,7 +37,6 @@ _STYLE: dict[Any, Any] = {
     "axes.grid.axis": "y",
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlelocation": "left",
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "figure.dpi": 130,
@@ -94,8 +93,8 @@ def drawable(text: str, most: int = 60) -> str:
 def pale(colour: str) -> str:
     """The colour mixed with white.
 
-    >>> pale("#000000")
-    '#ADADAD'
+    >>> pale("#000000"), pale("#FFFFFF")
+    ('#ADADAD', '#FFFFFF')
     """
     parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     return "#" + "".join(f"{round(255 - 0.32 * (255 - part)):02X}" for part in parts)

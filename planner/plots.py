@@ -48,7 +48,7 @@ def demand_picture(hours: HourTable, *, narrow: bool = False) -> Figure:
         for axis, span in zip(row, spans, strict=True):
             panel(axis, hours, span)
             if panel is kinds[0] or narrow:
-                axis.set_title(f"{span.title}: {span.dates}")
+                axis.set_title(f"{span.title}: {span.dates}", loc="left")
         top = max(axis.get_ylim()[1] for axis in row)
         for axis in row:
             axis.set_ylim(0, top)
@@ -126,7 +126,8 @@ def month_picture(plan: Plan, *, narrow: bool = False) -> Figure:
     axis.yaxis.set_major_formatter("{x:,g}")
     axis.set_ylabel(word)
     axis.set_xlabel("month in which it is signed or spent")
-    figure.legend(loc="outside upper center", ncols=2 if narrow else 4)
+    if rows:
+        figure.legend(loc="outside upper center", ncols=2 if narrow else 4)
     return figure
 
 

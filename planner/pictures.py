@@ -1,0 +1,172 @@
+"""Each picture of a review with what belongs to it: its title, the sentence that says what to see, its words for
+those who cannot see it, and its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from planner.amounts import against, big, number, share, usd
+from planner.drawing import label
+from planner.hourly import HourTable
+from planner.plan import Plan, Scheme
+from planner.plots import cost_picture, demand_picture, duration_picture, month_picture, month_rows
+from planner.problem import Array
+from planner.sections import Table, strategies
+from planner.weeks import Span, duration, schemes, tokens, week_spans
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_WHEN = {"All hours": "over all hours", "Every week alike": "in every week, all being alike,"}
+_CUTS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`draw(narrow)` makes the figure; `stem` is its file name without the ending. `says` may hold names."""
+
+    stem: str
+    title: str
+    alt: str
+    says: str
+    table: Table
+    draw: Callable[[bool], Figure]
+
+
+def pictures(plan: Plan, hours: HourTable) -> tuple[Picture, ...]:
+    """All pictures, in the order in which they are read; the first two are those of the Markdown."""
+    return (_cost(plan), _demand(hours), _duration(hours), _months(plan))
+
+
+def _cost(plan: Plan) -> Picture:
+    known = [(other.usd, other.name) for other in plan.baselines if other.usd is not None]
+    impossible = len(plan.baselines) - len(known)
+    says = f"This plan costs {usd(plan.cost_usd)}"
+    if known:
+        nearest, name = min(known)
+        says += f"; the cheapest other strategy, {name}, costs {usd(nearest)} ({against(nearest, plan.cost_usd)})"
+    if impossible:
+        says += f"; {impossible} of {len(plan.baselines)} others cannot serve everything"
+    alt = f"Bars: the bill of this plan and of {len(plan.baselines)} other strategies over the horizon, in USD."
+    return Picture(
+        "cost",
+        "Cost by strategy",
+        alt,
+        f"{says}.",
+        strategies(plan),
+        lambda narrow: cost_picture(plan, narrow=narrow),
+    )
+
+
+def _demand(hours: HourTable) -> Picture:
+    spans, shown = week_spans(hours), schemes(hours)
+    rows = tuple(_week(hours, span, shown) for span in spans)
+    columns = ("week", "tokens", "busiest hour (million tokens)", *(f"served by {label(s)}" for s in shown),
+               "not served", "GPUs held at most", "of GPU-hours idle")  # fmt: skip
+    told = "; ".join(_told(hours, span, shown) for span in spans)
+    weeks = " and ".join(f"{span.title.lower()} ({span.dates})" for span in spans)
+    alt = f"Areas by the hour: GPUs held and busy, and tokens served, stacked by scheme: {weeks}."
+    return Picture(
+        "demand",
+        "Demand against the capacity stack",
+        alt,
+        f"{told[:1].upper()}{told[1:]}.",
+        Table(columns, rows),
+        lambda narrow: demand_picture(hours, narrow=narrow),
+    )
+
+
+def _duration(hours: HourTable) -> Picture:
+    curve, shown = duration(hours), schemes(hours)
+    served = [scheme for scheme in shown if scheme in curve.served]
+    rows = []
+    for cut in _CUTS:
+        at = int(np.searchsorted(curve.hour_share, cut).clip(0, len(curve.demand) - 1))
+        parts = (number(float(curve.served[scheme][at])) for scheme in served)
+        rows.append((share(cut), number(float(curve.demand[at])), *parts, number(float(curve.unserved[at]))))
+    used = [f"{label(scheme)} in {share(_hours_used(hours, scheme))} of the hours" for scheme in served]
+    peak, middle = float(curve.demand[0]), float(np.median(tokens(hours, hours.demand)))
+    ratio = f"; the busiest hour asks for {number(peak / middle)} times as much as the middle one" if middle else ""
+    columns = ("busiest hours left out", "demand", *(label(scheme) for scheme in served), "not served")
+    return Picture(
+        "duration",
+        "Load duration: who serves the peaks and who the base",
+        "Areas: tokens per hour in all hours sorted from busiest to quietest, cut by the scheme that serves them.",
+        f"Who serves: {', '.join(used)}{ratio}. The table is in million tokens per hour.",
+        Table(columns, tuple(rows)),
+        lambda narrow: duration_picture(hours, narrow=narrow),
+    )
+
+
+def _months(plan: Plan) -> Picture:
+    rows = month_rows(plan, 8)
+    table = tuple(
+        (month.name, *(usd(float(amounts[place])) for _, amounts in rows), usd(month.usd))
+        for place, month in enumerate(plan.months)
+    )
+    dearest = max(plan.months, key=lambda month: month.usd, default=None)
+    says = "A purchase counts in the month in which it is signed, with all that it costs over the horizon."
+    if dearest is not None and plan.cost_usd:
+        part = share(dearest.usd / plan.cost_usd)
+        says = f"The dearest month is {dearest.name} with {usd(dearest.usd)} ({part} of the bill). {says}"
+    return Picture(
+        "months",
+        "Cost by month and line",
+        f"Stacked bars: cost of each of {len(plan.months)} months by line, in USD; credits hang below zero.",
+        says,
+        Table(("month", *(name for name, _ in rows), "all"), table),
+        lambda narrow: month_picture(plan, narrow=narrow),
+    )
+
+
+def _week(hours: HourTable, span: Span, shown: tuple[Scheme, ...]) -> tuple[str, ...]:
+    demand = tokens(hours, hours.demand)[span.first : span.last]
+    held, busy = (_gpus(group, span) for group in (hours.gpus_held, hours.gpus_busy))
+    idle = 1 - float(busy.sum() / held.sum()) if held.any() else None
+    return (
+        f"{span.title}: {span.dates}",
+        big(1e6 * float(demand.sum())),
+        number(float(demand.max(initial=0.0))),
+        *(share(_served_share(hours, span, scheme)) for scheme in shown),
+        share(_share_of(hours, span, hours.unserved)),
+        number(float(held.max(initial=0.0))),
+        "no GPUs" if idle is None else share(max(0.0, idle)),
+    )
+
+
+def _told(hours: HourTable, span: Span, shown: tuple[Scheme, ...]) -> str:
+    """Who serves what part of the span's tokens, the largest part first."""
+    parts = [(_served_share(hours, span, s), "APIs" if s == "api" else f"{label(s)} GPUs") for s in shown]
+    parts = sorted(((part, name) for part, name in parts if part > 0), key=lambda found: -found[0])
+    when = _WHEN.get(span.title, f"in the {span.title.lower()}")
+    if not parts:
+        return f"{when} nothing is served"
+    (most, first), *others = parts
+    told = [f"{when} {first} serve {share(most)} of the tokens", *(f"{name} {share(part)}" for part, name in others)]
+    missed = _share_of(hours, span, hours.unserved)
+    told += [f"nobody {share(missed)}"] if missed > 0 else []
+    return ", ".join(told)
+
+
+def _served_share(hours: HourTable, span: Span, scheme: Scheme) -> float:
+    return _share_of(hours, span, hours.served[scheme]) if scheme in hours.served else 0.0
+
+
+def _share_of(hours: HourTable, span: Span, requests: Array) -> float:
+    asked = float(tokens(hours, hours.demand)[span.first : span.last].sum())
+    return float(tokens(hours, requests)[span.first : span.last].sum()) / asked if asked else 0.0
+
+
+def _gpus(group: dict[Scheme, Array], span: Span) -> Array:
+    rows = [values[span.first : span.last] for values in group.values()]
+    return np.sum(rows, axis=0) if rows else np.zeros(span.last - span.first)
+
+
+def _hours_used(hours: HourTable, scheme: Scheme) -> float:
+    served = tokens(hours, hours.served[scheme])
+    return float(np.mean(served > 1e-9)) if len(served) else 0.0

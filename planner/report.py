@@ -1,0 +1,101 @@
+"""Writes a review's folder: plan.json, CSV tables, pictures, Markdown; all of it or nothing.
+
+The files are made in a temporary folder beside the wanted one, which is then renamed. A folder that is there already is
+replaced only when it is a review (its plan.json says so); files in it that Spillway does not write are kept, so that
+notes beside a report survive the next run. The same plan and hours give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from hardware_profiles.curve import write_text
+from hardware_profiles.faults import Faults, InputError
+from planner.drawing import PictureFormat, render
+from planner.hourly import HourTable
+from planner.markdown import markdown
+from planner.pictures import pictures
+from planner.plan import Plan, write_plan
+from planner.tables import hours_table, plan_tables
+
+_FORMATS: tuple[PictureFormat, ...] = ("png", "svg")
+_IN_MARKDOWN = 2
+
+
+def write_review(plan: Plan, hours: HourTable, folder: Path) -> tuple[Path, ...]:
+    """Write the review into `folder`, which appears whole or not at all; returns the files, plan.json first.
+
+    Raises `InputError` when `folder` is there and is not a review, or cannot be written.
+    """
+    _check_ours(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    except OSError as error:
+        raise _refused(folder, f"cannot be written ({error.strerror})", "check the path and its permissions") from None
+    try:
+        names = _write(plan, hours, made)
+        made.chmod(0o755)
+        _put_in_place(made, folder, names)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return tuple(folder / name for name in names)
+
+
+def _write(plan: Plan, hours: HourTable, folder: Path) -> tuple[str, ...]:
+    write_plan(plan, folder / "plan.json")
+    drawn = pictures(plan, hours)[:_IN_MARKDOWN]
+    texts = {"report.md": markdown(plan, drawn), **plan_tables(plan), "hours.csv": hours_table(hours)}
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    names = ["plan.json", *texts]
+    for picture in drawn:
+        for wanted, content in zip(_FORMATS, render(lambda: picture.draw(False), *_FORMATS), strict=True):  # noqa: B023  # called at once
+            names.append(f"{picture.stem}.{wanted}")
+            (folder / names[-1]).write_bytes(content)
+    return tuple(names)
+
+
+def _check_ours(folder: Path) -> None:
+    if not folder.exists() and not folder.is_symlink():
+        return
+    remedy = "name another folder, or move this one away"
+    if not folder.is_dir() or folder.is_symlink():
+        raise _refused(folder, "is there and is not a folder", remedy)
+    if any(folder.iterdir()) and not _is_review(folder / "plan.json"):
+        raise _refused(folder, "is there and is not a review (it has no plan.json of Spillway)", remedy)
+
+
+def _is_review(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and str(content.get("format")).startswith("spillway-plan/")
+
+
+def _put_in_place(made: Path, folder: Path, names: tuple[str, ...]) -> None:
+    """Rename `made` to `folder`; what was there goes away, except files that are not ours to write."""
+    if not folder.exists():
+        made.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.")) / "old"
+    folder.rename(old)
+    try:
+        made.rename(folder)
+    except BaseException:
+        old.rename(folder)
+        raise
+    for kept in old.iterdir():
+        if kept.name not in names:
+            kept.rename(folder / kept.name)
+    shutil.rmtree(old.parent)
+
+
+def _refused(folder: Path, what: str, remedy: str) -> InputError:
+    faults = Faults(str(folder))
+    faults.add(what, remedy)
+    return InputError(*faults.found)

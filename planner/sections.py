@@ -1,0 +1,293 @@
+"""What a review says, once, for every form it is written in: titles, sentences and tables of text.
+
+Markdown and HTML are made from these values, so they cannot disagree. Cells hold names as they are; each form escapes
+them in its own way. The sentences here are our own words, free of names from files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from planner.amounts import UNKNOWN, against, big, number, seconds, share, spans, usd
+from planner.drawing import label
+from planner.plan import SUPPLY_ORDER, Deployed, Plan, Purchase, Served
+
+EVIDENCE = {
+    "measured": "measured by bench",
+    "published": "published by others, not measured on your GPUs",
+    "estimated": "estimated by a law, not measured",
+    None: "no GPU curve is used",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; `words` are the columns that hold words (any but these hold numbers)."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: frozenset[int] = frozenset({0})
+
+
+@dataclass(frozen=True)
+class Point:
+    """One item of a list: what it is about, then sentences; `code` is shown as it is typed."""
+
+    about: str
+    text: str
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the review."""
+
+    title: str
+    says: str
+    table: Table | None = None
+    points: tuple[Point, ...] = ()
+
+
+def total(plan: Plan) -> str:
+    """The bill in one sentence."""
+    rate = plan.discount_rate_per_year
+    worth = f"present value at {share(rate)} a year" if rate else "not discounted"
+    monthly = usd(plan.cost_usd / plan.horizon_months) if plan.horizon_months else UNKNOWN
+    return (
+        f"{usd(plan.cost_usd)} over {number(plan.horizon_months)} months from {plan.horizon_start[:10]}, "
+        f"{monthly} a month ({worth})."
+    )
+
+
+def alarms(plan: Plan) -> tuple[str, ...]:
+    """What has to stand before everything else: work that is not served, and a plan that failed its check."""
+    found = []
+    if plan.unserved_requests > 0:
+        asked = sum(workload.requests for workload in plan.workloads)
+        part = f" ({share(plan.unserved_requests / asked)} of all)" if asked else ""
+        found.append(f"This plan leaves {big(plan.unserved_requests)} requests unserved{part}.")
+    if plan.checks:
+        count = f"{len(plan.checks)} fault{'' if len(plan.checks) == 1 else 's'}"
+        found.append(f"The independent check found {count} in this plan; do not sign it.")
+    return tuple(found)
+
+
+def strategies(plan: Plan) -> Table:
+    """The bill of this plan against the other strategies."""
+    rows = [("this plan", *_bill(plan, plan.cost_usd), "", _proven(plan.gap), "")]
+    for other in plan.baselines:
+        if other.usd is None:
+            rows.append((other.name, "not possible", "", "", "", other.note))
+        else:
+            change = against(other.usd, plan.cost_usd)
+            rows.append((other.name, *_bill(plan, other.usd), change, _proven(other.gap), other.note))
+    columns = ("strategy", "bill", "per month", "against this plan", "proven to within", "note")
+    keep = [i for i in range(len(columns)) if i < 5 or any(row[5] for row in rows)]
+    kept = tuple(tuple(row[i] for i in keep) for row in rows)
+    return Table(tuple(columns[i] for i in keep), kept, words=frozenset({0, 5}))
+
+
+def certainty(plan: Plan) -> Table:
+    """How sure the plan is: proof, check, evidence, prices."""
+    stale = sorted({p.offer for p in plan.purchases if p.source.stale})
+    prices = len({p.offer for p in plan.purchases})
+    rows = [
+        ("proof", f"no plan can be more than {share(plan.gap)} cheaper: at least {usd(plan.bound_usd)}; {plan.proof}"),
+        ("check", "; ".join(plan.checks) or "an independent check of every rule and every amount found nothing wrong"),
+        ("worst evidence", EVIDENCE[plan.evidence]),
+        ("curves", _curves(plan.deployments)),
+        ("stale prices", f"{len(stale)} of {prices} offers: {', '.join(stale)}" if stale else "none among the offers"),
+    ]
+    return Table(("", ""), tuple(rows), words=_first(2))
+
+
+def sections(plan: Plan) -> tuple[Section, ...]:
+    """Everything after the first screen and the pictures, in order."""
+    made: tuple[Callable[[Plan], Section | None], ...] = (
+        _purchases, _supplies, _lines, _workloads, _promises, _owners, _deployments, _months, _notes, _inputs,
+    )  # fmt: skip
+    return tuple(section for section in (make(plan) for make in made) if section is not None)
+
+
+def _purchases(plan: Plan) -> Section:
+    rows = [
+        (p.offer, label(p.scheme), p.provider, p.gpu, p.epoch, _term(p), number(p.units), number(p.gpus), usd(p.usd),
+         usd(p.usd_per_gpu_h), share(p.utilisation))
+        for p in plan.purchases
+    ]  # fmt: skip
+    columns = ("offer", "scheme", "provider", "GPU", "from", "term", "units", "GPUs", "cost", "per GPU-hour", "used")
+    points = tuple(Point(_bought(p), f"{p.why}. {_source(p)}") for p in plan.purchases)
+    says = (
+        "What to buy, commit to and switch on. Units and GPUs by the hour are the most at once; cost is that of the "
+        "horizon without busy power; used is the share of GPU-hours that work fills at the SLO's capacity."
+    )
+    return Section("What to buy, rent and commit to", says, Table(columns, tuple(rows), words=_first(6)), points)
+
+
+def _supplies(plan: Plan) -> Section:
+    rows = [
+        (s.name, label(s.scheme), big(s.requests), share(s.request_share), big(s.input_tokens), big(s.output_tokens),
+         share(s.token_share), usd(s.usd), _per_mtok(s.usd, s.input_tokens + s.output_tokens))
+        for s in plan.supplies
+    ]  # fmt: skip
+    columns = ("supply", "scheme", "requests", "of all", "input tokens", "output tokens", "of all tokens", "cost",
+               "per million tokens")  # fmt: skip
+    says = "Who serves what part of the work, and at what cost, busy power included."
+    return Section("Work and cost by supply", says, Table(columns, tuple(rows), words=_first(2)))
+
+
+def _lines(plan: Plan) -> Section:
+    rows = [(line.name, usd(line.usd), share(line.usd / plan.cost_usd) if plan.cost_usd else "") for line in plan.lines]
+    rows.append(("all", usd(plan.cost_usd), share(1.0)))
+    return Section("Cost by line", "The lines add up to the bill.", Table(("line", "cost", "of the bill"), tuple(rows)))
+
+
+def _workloads(plan: Plan) -> Section:
+    rows = [
+        (w.name, w.owner or "", w.model, big(w.requests), big(w.input_tokens), big(w.output_tokens), usd(w.usd),
+         usd(w.usd_per_mtok), usd(w.marginal_usd_per_mtok), usd(1000 * w.usd / w.requests if w.requests else None))
+        for w in plan.workloads
+    ]  # fmt: skip
+    columns = ("workload", "owner", "model", "requests", "input tokens", "output tokens", "cost", "per million tokens",
+               "one more million tokens", "per 1,000 requests")  # fmt: skip
+    says = (
+        "What each workload asks for and costs; input and output tokens count alike. One more million tokens is priced "
+        "with the GPUs that this plan holds."
+    )
+    return Section("Unit economics by workload", says, Table(columns, tuple(rows), words=_first(3)))
+
+
+def _promises(plan: Plan) -> Section:
+    rows = [
+        (w.name, seconds(w.ttft_s), seconds(w.tpot_s), seconds(w.e2e_s), share(w.attainment), _unserved(w))
+        for w in plan.workloads
+    ]
+    columns = ("workload", "first token within", "each next token within", "all within", "of requests", "not served")
+    says = "The latency that is promised, and the share of requests that must meet every limit at once."
+    return Section("What is promised", says, Table(columns, tuple(rows)))
+
+
+def _owners(plan: Plan) -> Section | None:
+    owners = sorted({w.owner or "" for w in plan.workloads})
+    if owners == [""]:
+        return None
+    rows = []
+    for owner in owners:
+        mine = [w for w in plan.workloads if (w.owner or "") == owner]
+        tokens, cost = sum(w.input_tokens + w.output_tokens for w in mine), sum(w.usd for w in mine)
+        part = share(cost / plan.cost_usd) if plan.cost_usd else ""
+        rows.append((owner or "no owner named", big(tokens), usd(cost), part, _per_mtok(cost, tokens)))
+    columns = ("owner", "tokens", "cost", "of the bill", "per million tokens")
+    return Section("Cost by owner", "The workloads' costs summed by owner.", Table(columns, tuple(rows)))
+
+
+def _deployments(plan: Plan) -> Section | None:
+    if not plan.deployments:
+        return None
+    rows = [
+        (d.name, d.kind, "yes" if d.saturated else "no: a floor", "yes" if d.percentile_known else "no",
+         "yes" if d.extrapolated else "no", spans(d.replicas.items()), share(d.gpu_time_error),
+         number(d.rented_replicas_most))
+        for d in plan.deployments
+    ]  # fmt: skip
+    columns = ("deployment", "evidence", "measured to its limit", "share inside the SLO known", "extrapolated",
+               "replicas placed", "GPU-time error", "rented replicas at most")  # fmt: skip
+    says = (
+        "Each model on each GPU: the curve its capacity rests on, and the replicas that run. GPU-time error is the "
+        "largest leave-one-shape-out error of the law between measured shapes."
+    )
+    points = tuple(Point(d.name, _conditions(d), " ".join(d.server_args)) for d in plan.deployments)
+    return Section("Deployments and their evidence", says, Table(columns, tuple(rows), words=_first(6)), points)
+
+
+def _months(plan: Plan) -> Section:
+    schemes = [scheme for scheme in SUPPLY_ORDER if any(scheme in month.gpus for month in plan.months)]
+    rows = [
+        (m.name, number(m.hours), big(m.requests), *(number(m.gpus.get(s, 0.0)) for s in schemes), usd(m.usd))
+        for m in plan.months
+    ]
+    columns = ("month", "hours", "requests", *(f"GPUs {label(scheme)}" for scheme in schemes), "cost")
+    says = (
+        "GPUs are the most held at once. A purchase counts in the month in which it is signed, with all that it costs "
+        "over the horizon."
+    )
+    return Section("Month by month", says, Table(columns, tuple(rows)))
+
+
+def _notes(plan: Plan) -> Section:
+    points = tuple(Point("", note) for note in plan.notes)
+    says = "What was assumed where the inputs are silent." if points else "Nothing was assumed beyond the inputs."
+    return Section("Assumptions", says, points=points)
+
+
+def _inputs(plan: Plan) -> Section:
+    rows = tuple(sorted(plan.inputs.items()))
+    says = (
+        f"Made on {plan.made_on} by Spillway {plan.spillway_version}. The same inputs give the same plan; these are "
+        "their SHA-256 digests."
+    )
+    return Section("Inputs", says, Table(("input", "SHA-256"), rows, words=_first(2)))
+
+
+def _first(count: int) -> frozenset[int]:
+    return frozenset(range(count))
+
+
+def _bill(plan: Plan, amount: float) -> tuple[str, str]:
+    return usd(amount), usd(amount / plan.horizon_months) if plan.horizon_months else UNKNOWN
+
+
+def _proven(gap: float | None) -> str:
+    return "" if gap is None else share(gap)
+
+
+def _curves(deployments: Iterable[Deployed]) -> str:
+    used = tuple(deployments)
+    flaws = (
+        ("not measured to the limit (a floor)", [d for d in used if not d.saturated]),
+        ("without the share of requests inside the SLO", [d for d in used if not d.percentile_known]),
+        ("used beyond the measured shapes", [d for d in used if d.extrapolated]),
+        ("not measured by bench", [d for d in used if d.kind != "measured"]),
+    )
+    told = [f"{len(found)} {what}" for what, found in flaws if found]
+    return f"{len(used)} used" + (f", of these {', '.join(told)}" if told else "")
+
+
+def _term(purchase: Purchase) -> str:
+    if purchase.term_months is not None:
+        return f"{purchase.term_months} months"
+    return "by the hour" if purchase.scheme in ("on demand", "spot") else "kept"
+
+
+def _bought(purchase: Purchase) -> str:
+    return f"{number(purchase.units)} x {purchase.offer} ({purchase.epoch})"
+
+
+def _source(purchase: Purchase) -> str:
+    source = purchase.source
+    told = [f"as of {source.as_of}" if source.as_of else "undated"]
+    told += ["stale"] if source.stale else []
+    told += [f"confidence {source.confidence}"] if source.confidence else []
+    cost = ", ".join(f"{line.name} {usd(line.usd)}" for line in purchase.lines)
+    return f"Cost: {cost or 'none'}. Price: {source.text} ({', '.join(told)})."
+
+
+def _unserved(workload: Served) -> str:
+    if workload.unserved_requests <= 0:
+        return "none"
+    part = f" ({share(workload.unserved_requests / workload.requests)})" if workload.requests else ""
+    return f"{big(workload.unserved_requests)}{part}"
+
+
+def _conditions(deployed: Deployed) -> str:
+    engine = f"{deployed.engine} {deployed.engine_version or '(version unknown)'}"
+    weights = f"{deployed.model} ({deployed.precision or 'precision unknown'})"
+    place = f"{deployed.gpus_per_replica} x {deployed.gpu} per replica"
+    source = deployed.source or ("raw records of bench" if deployed.kind == "measured" else UNKNOWN)
+    told = [f"{weights} on {place}, served by {engine}", f"Source: {source}", *deployed.notes]
+    return " ".join(f"{text.rstrip('.')}." for text in told)
+
+
+def _per_mtok(cost: float, tokens: float) -> str:
+    return usd(1e6 * cost / tokens) if tokens else UNKNOWN

@@ -1,0 +1,161 @@
+"""The plan's tables as CSV, for people's own sums: full values, one row per thing, units in the column names.
+
+`hours.csv` is long: a row per hour, scheme and workload that serves something (`requests`), a row per hour and scheme
+that holds GPUs (`gpus_held`, `gpus_busy`), a row per hour that costs something by itself (`usd`: on demand, API, busy
+power). Zeros are left out. When that would be more than `MOST_ROWS` rows, requests are summed over workloads ("all"),
+so that a spreadsheet still opens the file. Text never becomes a formula.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+
+import numpy as np
+
+from hardware_profiles.curve import Value
+from planner.hourly import HourTable
+from planner.names import csv_safe
+from planner.plan import SUPPLY_ORDER, Amount, Plan
+from planner.problem import Array
+
+MOST_ROWS = 400_000
+_HOUR_COLUMNS = ("hour_utc", "scheme", "workload", "requests", "gpus_held", "gpus_busy", "usd")
+_GPUS = {"existing": "gpus_existing", "owned": "gpus_owned", "reserved": "gpus_reserved", "spot": "gpus_spot",
+         "on demand": "gpus_on_demand"}  # fmt: skip
+
+Cell = str | float | int | None
+
+
+def plan_tables(plan: Plan) -> dict[str, str]:
+    """CSV text of every table of the plan, by file name."""
+    return {
+        "purchases.csv": _purchases(plan),
+        "purchase_lines.csv": _purchase_lines(plan),
+        "supplies.csv": _rows(plan.supplies),
+        "workloads.csv": _rows(plan.workloads),
+        "deployments.csv": _deployments(plan),
+        "months.csv": _months(plan),
+        "month_lines.csv": _month_lines(plan),
+        "lines.csv": _rows(plan.lines, empty=("name", "usd")),
+        "baselines.csv": _rows(plan.baselines, empty=("name", "usd", "gap", "note")),
+    }
+
+
+def hours_table(hours: HourTable, most_rows: int = MOST_ROWS) -> str:
+    """`hours.csv`; see above."""
+    served: dict[str, Array] = {scheme: hours.served[scheme] for scheme in SUPPLY_ORDER if scheme in hours.served}
+    served["unserved"] = hours.unserved
+    names = hours.workloads
+    if _count(hours, served) > most_rows:
+        names, served = ("all",), {key: values.sum(axis=1, keepdims=True) for key, values in served.items()}
+    times = [f"{hours.start + timedelta(hours=t):%Y-%m-%dT%H:%MZ}" for t in range(len(hours.demand))]
+    rows = sorted(
+        [*_served_rows(served, [_text(name) for name in names]), *_gpu_rows(hours), *_usd_rows(hours)],
+        key=lambda row: row[0],
+    )
+    lines = [f"{times[t]},{rest}\n" for t, rest in rows]
+    return ",".join(_HOUR_COLUMNS) + "\n" + "".join(lines)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """CSV text: text made harmless, numbers as they are, None empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_harmless(cell) for cell in row] for row in rows)
+    return out.getvalue()
+
+
+def _harmless(cell: Cell) -> Cell:
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return csv_safe(_one_line(cell)) if isinstance(cell, str) else cell
+
+
+def _rows(items: Sequence[Value], empty: tuple[str, ...] = ()) -> str:
+    """A table of flat values: one column per field."""
+    dumped = [item.model_dump() for item in items]
+    columns = list(dumped[0]) if dumped else list(empty)
+    return table(columns, ([row[column] for column in columns] for row in dumped))
+
+
+def _purchases(plan: Plan) -> str:
+    columns = ("offer", "scheme", "provider", "gpu", "units", "gpus", "epoch", "term_months", "usd", "usd_per_gpu_h",
+               "utilisation", "price_source", "price_as_of", "price_stale", "price_confidence", "why")  # fmt: skip
+    rows: Iterable[tuple[Cell, ...]] = (
+        (p.offer, p.scheme, p.provider, p.gpu, p.units, p.gpus, p.epoch, p.term_months, p.usd, p.usd_per_gpu_h,
+         p.utilisation, p.source.text, p.source.as_of, p.source.stale, p.source.confidence, p.why)
+        for p in plan.purchases
+    )  # fmt: skip
+    return table(columns, rows)
+
+
+def _purchase_lines(plan: Plan) -> str:
+    rows = ((p.offer, p.epoch, *_amount(line)) for p in plan.purchases for line in p.lines)
+    return table(("offer", "epoch", "line", "usd"), rows)
+
+
+def _deployments(plan: Plan) -> str:
+    columns = ("name", "model", "gpu", "gpus_per_replica", "precision", "engine", "engine_version", "kind", "saturated",
+               "percentile_known", "gpu_time_error", "extrapolated", "epoch", "replicas", "rented_replicas_most",
+               "source")  # fmt: skip
+    rows: Iterable[tuple[Cell, ...]] = (
+        (d.name, d.model, d.gpu, d.gpus_per_replica, d.precision, d.engine, d.engine_version, d.kind, d.saturated,
+         d.percentile_known, d.gpu_time_error, d.extrapolated, epoch, replicas, d.rented_replicas_most, d.source)
+        for d in plan.deployments
+        for epoch, replicas in d.replicas.items()
+    )  # fmt: skip
+    return table(columns, rows)
+
+
+def _months(plan: Plan) -> str:
+    rows: Iterable[tuple[Cell, ...]] = (
+        (m.name, m.hours, m.requests, m.usd, *(m.gpus.get(s, 0.0) for s in _GPUS)) for m in plan.months
+    )
+    return table(("month", "hours", "requests", "usd", *_GPUS.values()), rows)
+
+
+def _month_lines(plan: Plan) -> str:
+    return table(("month", "line", "usd"), ((m.name, *_amount(line)) for m in plan.months for line in m.lines))
+
+
+def _amount(line: Amount) -> tuple[str, float]:
+    return line.name, line.usd
+
+
+def _count(hours: HourTable, served: dict[str, Array]) -> int:
+    groups = [*served.values(), *hours.gpus_held.values(), hours.usd]
+    return sum(int(np.count_nonzero(values)) for values in groups)
+
+
+def _served_rows(served: dict[str, Array], names: list[str]) -> Iterator[tuple[int, str]]:
+    for scheme, values in served.items():
+        for w, name in enumerate(names):
+            column = values[:, w]
+            for t in np.flatnonzero(column).tolist():
+                yield t, f"{scheme},{name},{column[t]:.9g},,,"
+
+
+def _gpu_rows(hours: HourTable) -> Iterator[tuple[int, str]]:
+    for scheme in SUPPLY_ORDER:
+        if scheme in hours.gpus_held:
+            held, busy = hours.gpus_held[scheme], hours.gpus_busy.get(scheme, np.zeros(len(hours.demand)))
+            for t in np.flatnonzero(held).tolist():
+                yield t, f"{scheme},,,{held[t]:.9g},{busy[t]:.9g},"
+
+
+def _usd_rows(hours: HourTable) -> Iterator[tuple[int, str]]:
+    for t in np.flatnonzero(hours.usd).tolist():
+        yield t, f",,,,,{hours.usd[t]:.9g}"
+
+
+def _text(name: str) -> str:
+    """A name as one CSV cell."""
+    return table((), [(name,)]).strip("\n")
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
