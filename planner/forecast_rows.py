@@ -4,6 +4,8 @@ Why a file of its own: what can be wrong with a file's bytes, its header and a s
 with a forecast. Nothing is guessed: a value that cannot be meant is a fault, and all faults are told at once (the first
 `SHOWN_FAULTS` in full and the count of the rest, since one wrong column makes thousands).
 
+Lines that begin with # are comments.
+
 Columns: `timestamp, requests, input_tokens, output_tokens`, and if wanted `workload` (without it there is one workload,
 `all`), `cached_input_tokens` (part of the input; 0 without it), `scenario` and `probability`. Any order, any case.
 Counts are totals of the row's interval; fractions are fine, since a forecast is a mean.
@@ -50,7 +52,8 @@ class CappedFaults(Faults):
             self.hidden += 1
 
     def check(self) -> None:
-        """Raise `InputError` when anything was found."""
+        """Raise `InputError` when anything was found, in the order of lines."""
+        self.found.sort(key=lambda fault: math.inf if fault.line is None else fault.line)
         if self.hidden:
             more = Fault(f"{self.hidden} more faults are not shown", "mend those above and run again", self.file)
             raise InputError(*self.found, more)
@@ -117,12 +120,12 @@ def _decoded(data: bytes, faults: Faults) -> str:
 
 
 def _records(text: str, faults: Faults) -> Iterator[tuple[int, list[str]]]:
-    """(line, stripped fields) of every record that is not blank; stops with a fault where the text is no CSV."""
+    """(line, stripped fields) of every record that is neither blank nor a comment (#); stops where it is no CSV."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         for record in reader:
             fields = [item.strip() for item in record]
-            if any(fields):
+            if any(fields) and not fields[0].startswith("#"):
                 yield reader.line_num, fields
     except csv.Error as error:
         remedy = "close every quote and double the quotes inside one"

@@ -48,6 +48,8 @@ def hourly_table(rows: Rows, faults: Faults) -> HourlyTable:
     scenarios = _scenarios(rows, faults)
     workloads = tuple(dict.fromkeys(rows.workload))
     table = _table(rows, axis, tuple(scenarios), workloads, faults)
+    if not table[:, 0].any() and not faults.found:
+        faults.add("there is no request in any row", "forecast some demand", column="requests")
     faults.check()
     counts, source_hour = _hourly(table, axis)
     start = _moment(int(axis.second[0]))
@@ -87,7 +89,7 @@ def _axis(rows: Rows, faults: Faults) -> _Axis:
             what, remedy = f"comes too early (one row every {step})", "keep to one interval"
             faults.add(what, remedy, line=line[found], column="timestamp", value=_iso(found))
     total_s, last = int(expected[-1] - second[0]), int(second[-1])
-    if total_s % _HOUR_S and not rows.unplaced:
+    if total_s % _HOUR_S and _HOUR_S % int(expected[0] - second[0]) == 0 and not rows.unplaced:
         what, remedy = "the last hour is only partly there", "add its other rows, or remove it"
         faults.add(what, remedy, line=line[last], column="timestamp", value=_iso(last))
     if total_s > MAX_HOURS * _HOUR_S:

@@ -110,6 +110,8 @@ class Site(Value):
     colocation_usd_per_kw_month: NonNegative | None = None
     staff_usd_per_month: NonNegative | None = None
     """Paid while at least one GPU is owned."""
+    staff_usd_per_gpu_month: NonNegative | None = None
+    """On top, for each."""
     max_kw: Positive | None = None
     """IT power that the site can feed; None: no limit."""
 
@@ -145,7 +147,10 @@ class Fleet(Value):
 
 
 class Prices(Value):
-    """[prices]: files that replace or add rows of the shipped price book; relative to plan.toml's folder."""
+    """[prices]: files in place of (offers, endpoints) or laid over (ownership) the shipped price book's.
+
+    Relative to plan.toml's folder.
+    """
 
     offers: Path | None = None
     endpoints: Path | None = None

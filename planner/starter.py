@@ -1,30 +1,39 @@
-"""`planner init` and `planner check`: a starter that validates, and validation without solving."""
+"""`planner init`: a forecast and a plan.toml to begin with, every key explained.
+
+The two files ship as they are (`starter/`), are read by the same readers as anybody's, and a test holds that they are
+sound and name every key. Nothing is overwritten, and either both files are written or none.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
-from planner.forecast import Forecast
-from planner.planfile import PlanFile, Workload
+from hardware_profiles.curve import write_text
+from hardware_profiles.faults import Fault, InputError
+from planner.inputs import Checked, check_inputs
 
+__all__ = ["STARTER_FILES", "Checked", "check_inputs", "write_starter"]
 
-@dataclass(frozen=True)
-class Checked:
-    """Everything that was read, and sentences for the screen."""
-
-    forecast: Forecast
-    plan: PlanFile
-    plan_path: Path | None
-    workloads: tuple[Workload, ...]
-    notes: tuple[str, ...]
+STARTER_FILES = ("forecast.csv", "plan.toml")
 
 
 def write_starter(folder: Path) -> tuple[Path, ...]:
     """Write forecast.csv and plan.toml into `folder` (made if need be); refuses to overwrite; the paths written."""
-    raise NotImplementedError
-
-
-def check_inputs(forecast_path: Path, *, plan_path: Path | None = None, model: str | None = None) -> Checked:
-    """Read everything that solving would read; `InputError` names every fault of every file at once."""
-    raise NotImplementedError
+    paths = tuple(folder / name for name in STARTER_FILES)
+    there = [path for path in paths if path.exists()]
+    if there:
+        remedy = "give another folder, or remove the file"
+        raise InputError(*(Fault("is there already and is not overwritten", remedy, str(path)) for path in there))
+    shipped = resources.files("planner") / "starter"
+    written: list[Path] = []
+    try:
+        for path in paths:
+            write_text(path, (shipped / path.name).read_text(encoding="utf-8"))
+            written.append(path)
+    except OSError as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        what = f"cannot be written ({error.strerror})"
+        raise InputError(Fault(what, "give a folder that you may write to", str(path))) from None
+    return paths

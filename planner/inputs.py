@@ -1,0 +1,258 @@
+"""Everything that solving would read: the function behind `planner check`, and the first step of `planner solve`.
+
+A file with faults does not keep the others from being read, so that a user mends all files in one go. What several
+files must agree on is compared then: workloads in plan.toml and forecast, models and GPUs and the facts, providers and
+regions and the price book, SLOs and the curves. Names become the one entry they mean; a note says where we chose.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from hardware_profiles.curve import Curve, Point
+from hardware_profiles.facts import gpus, models
+from hardware_profiles.faults import Fault, InputError
+from hardware_profiles.library import curves_for, load_curves, user_dir
+from hardware_profiles.names import resolve_gpu, resolve_model
+from hardware_profiles.slo import Slo
+from planner.forecast import Forecast, read_forecast
+from planner.gpu_time import gpu_time_law
+from planner.planfile import DEFAULT_SLO, PlanFile, Workload, read_planfile, workloads_for
+from planner.prices import PriceBook, read_price_book
+
+Read = TypeVar("Read")
+
+_GPU_WAYS = {"buy", "reserved", "on-demand"}
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What was read; every name is the one that facts, curves and price book use."""
+
+    forecast: Forecast
+    plan: PlanFile
+    """`PlanFile()` where there is none."""
+    workloads: tuple[Workload, ...]
+    """In the forecast's order."""
+    book: PriceBook
+    curves: tuple[Curve, ...]
+    """Of all models, the user's own included."""
+    notes: tuple[str, ...]
+    """What was chosen for the user, one sentence each; the forecast's own notes apart."""
+
+
+def check_inputs(
+    forecast_path: Path,
+    *,
+    plan_path: Path | None = None,
+    model: str | None = None,
+    profiles: Path | None = None,
+    today: date | None = None,
+    cwd: Path = Path(),
+) -> Checked:
+    """Read the forecast, plan.toml, price book, facts and curves; `InputError` names every fault of every file at once.
+
+    Without `plan_path` the plan.toml beside the forecast is read, if there is one. `model` takes the place of the
+    default where plan.toml names none.
+    """
+    gather = _Gather()
+    own = gather.read(lambda: user_dir(profiles, cwd))
+    forecast = gather.read(lambda: read_forecast(forecast_path))
+    beside = forecast_path.parent / "plan.toml"
+    stated = plan_path or (beside if beside.is_file() else None)
+    plan = gather.read(lambda: read_planfile(stated)) if stated else PlanFile()
+    prices = plan.prices if plan else PlanFile().prices
+    book = gather.read(
+        lambda: read_price_book(
+            forecast_path.parent,
+            today or datetime.now().astimezone().date(),
+            offers=prices.offers,
+            endpoints=prices.endpoints,
+            ownership=prices.ownership,
+            profiles=own,
+        )
+    )
+    curves = gather.read(lambda: load_curves(own))
+    if plan is None or book is None or curves is None:
+        gather.check()
+        raise AssertionError("unreachable")
+    names = forecast.workloads if forecast else tuple(plan.workloads)
+    specs = gather.read(lambda: workloads_for(plan, names, model=model)) or tuple(Workload() for _ in names)
+    matched = _Matched(plan, book, curves, own=own, asked=model, gather=gather)
+    workloads = tuple(matched.workload(name, spec) for name, spec in zip(names, specs, strict=True))
+    ruled = matched.rules()
+    gather.check()
+    assert forecast is not None
+    notes = (*_defaults(ruled, names, workloads), *matched.notes, *book.notes)
+    return Checked(forecast, ruled, workloads, book, curves, tuple(dict.fromkeys(notes)))
+
+
+class _Gather:
+    """Collects the faults of several readers."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+
+    def read(self, reader: Callable[[], Read]) -> Read | None:
+        """What the reader gives, or None with its faults kept."""
+        try:
+            return reader()
+        except InputError as error:
+            self.faults += error.faults
+            return None
+
+    def check(self) -> None:
+        """Raise what was found, each fault once: file by file as they were read, in the order of lines."""
+        files = list(dict.fromkeys(fault.file for fault in self.faults))
+        found = sorted(dict.fromkeys(self.faults), key=lambda f: (files.index(f.file), f.line or sys.maxsize))
+        if found:
+            raise InputError(*found)
+
+
+class _Matched:
+    """Names of plan.toml against facts, curves and price book."""
+
+    def __init__(
+        self,
+        plan: PlanFile,
+        book: PriceBook,
+        curves: tuple[Curve, ...],
+        *,
+        own: Path | None,
+        asked: str | None,
+        gather: _Gather,
+    ) -> None:
+        self.plan, self.book, self.curves, self.own, self.asked, self.gather = plan, book, curves, own, asked, gather
+        self.notes: list[str] = []
+
+    def workload(self, name: str, spec: Workload) -> Workload:
+        """The workload with the model's own name."""
+        regions = {row.region for row in self.book.offers} | {row.region for row in self.book.endpoints}
+        for region in spec.residency:
+            self._known(region, regions, "region", "workloads", name, "residency")
+        if spec.model in {curve.model for curve in self.curves}:
+            self._can_be_served(name, spec)
+            return spec
+        try:
+            found, note = resolve_model(spec.model, models(self.own))
+        except InputError as error:
+            self._model_fault(name, spec.model, error.faults[0])
+            return spec
+        if note:
+            self.notes.append(f"{note[0].upper()}{note[1:]}.")
+        spec = spec.model_copy(update={"model": found.name})
+        self._can_be_served(name, spec)
+        return spec
+
+    def rules(self) -> PlanFile:
+        """The plan with the GPUs' own names; providers must be known to the price book."""
+        policy = self.plan.policy
+        providers = {row.provider for row in self.book.offers} | {row.provider for row in self.book.endpoints}
+        for at, provider in enumerate(policy.forbid_providers):
+            self._known(provider, providers, "provider", "policy", "forbid_providers", at)
+        fleet = tuple(
+            have.model_copy(update={"gpu": self._gpu(have.gpu, "fleet", at, "gpu")})
+            for at, have in enumerate(self.plan.fleet)
+        )
+        forbidden = tuple(self._gpu(gpu, "policy", "forbid_gpus", at) for at, gpu in enumerate(policy.forbid_gpus))
+        rules = policy.model_copy(update={"forbid_gpus": forbidden})
+        return self.plan.model_copy(update={"fleet": fleet, "policy": rules})
+
+    def _can_be_served(self, name: str, spec: Workload) -> None:
+        """Note a fault where no curve meets the SLO (an API's latency is seldom known), or nothing serves the model."""
+        forbidden = set(self.plan.policy.forbid)
+        sold = "api" not in forbidden and any(row.model == spec.model for row in self.book.endpoints)
+        curves = () if forbidden >= _GPU_WAYS else curves_for(self.curves, spec.model)
+        if not curves and not sold:
+            known = sorted({curve.model for curve in self.curves})
+            remedy = f"name a model with curves ({', '.join(known)}), measure it with bench run, or add an endpoint"
+            what = "no curve and no API of this model may be used"
+            self._model_fault(name, spec.model, Fault(what, remedy))
+        elif curves and not any(_meets(curve, spec.slo, self.plan) for curve in curves):
+            what = f"no curve of {spec.model} meets this SLO; the nearest point has {_nearest(curves, spec.slo)}"
+            remedy = "loosen it, name another model, or forbid buy, reserved and on-demand to rely on an API's latency"
+            self.gather.faults.append(self.plan.fault(what, remedy, "workloads", name, "slo", value=_told(spec.slo)))
+
+    def _model_fault(self, name: str, model: str, fault: Fault) -> None:
+        """The fault at the key that names the model, or at the option."""
+        stated = name in self.plan.workloads and "model" in self.plan.workloads[name].model_fields_set
+        if stated or self.asked is None:
+            fault = self.plan.fault(fault.what, fault.remedy, "workloads", name, "model", value=model)
+        else:
+            fault = replace(fault, column="--model", value=model)
+        self.gather.faults.append(fault)
+
+    def _gpu(self, text: str, *keys: str | int) -> str:
+        try:
+            gpu, note = resolve_gpu(text, gpus(self.own))
+        except InputError as error:
+            fault = error.faults[0]
+            self.gather.faults.append(self.plan.fault(fault.what, fault.remedy, *keys, value=text))
+            return text
+        if note:
+            self.notes.append(f"{note[0].upper()}{note[1:]}.")
+        return gpu.name
+
+    def _known(self, name: str, known: Iterable[str | None], what: str, *keys: str | int) -> None:
+        among = sorted(filter(None, set(known)))
+        if name not in among:
+            near = difflib.get_close_matches(name, among, n=1)
+            remedy = f"write {near[0]}" if near else f"write one of {', '.join(among)}"
+            if not among:
+                remedy = f"name price files of your own in [prices], whose rows have a {what}"
+            self.gather.faults.append(self.plan.fault(f"the price book has no such {what}", remedy, *keys, value=name))
+
+
+def _meets(curve: Curve, slo: Slo, plan: PlanFile) -> bool:
+    try:
+        gpu_time_law(curve, slo, plan.policy.capacity)
+    except InputError:
+        return False
+    return True
+
+
+def _nearest(curves: Iterable[Curve], slo: Slo) -> str:
+    """The latencies of the usable point that exceeds the limits least."""
+    points = [point for curve in curves for point in curve.usable_points]
+    point = min(points, key=lambda point: max(_ratio(point, slo), default=float("inf")), default=None)
+    seen = {} if point is None else {name: _stated(point, name) for name in slo.limits}
+    told = [f"{name.upper()} {value:.3g} s" for name, value in seen.items() if value is not None]
+    return ", ".join(told) or "no latency stated"
+
+
+def _ratio(point: Point, slo: Slo) -> list[float]:
+    stated = [(_stated(point, name), limit) for name, limit in slo.limits.items()]
+    return [value / limit for value, limit in stated if value is not None]
+
+
+def _stated(point: Point, name: str) -> float | None:
+    """The point's typical latency: the median where it is known, else whatever statistic the source names."""
+    found = {"ttft": point.ttft_s, "tpot": point.tpot_s, "e2e": point.e2e_s}[name]
+    value = found.get("p50") or next(iter(found.values()), None)
+    return None if value is None else value.value
+
+
+def _told(slo: Slo) -> str:
+    limits = ", ".join(f"{name.upper()} <= {limit:g} s" for name, limit in slo.limits.items())
+    return f"{limits} for {slo.attainment:.0%}"
+
+
+def _defaults(plan: PlanFile, names: tuple[str, ...], workloads: tuple[Workload, ...]) -> Iterable[str]:
+    """What holds because nothing else was stated."""
+    if plan.source is None:
+        yield "There is no plan.toml: its defaults hold (`planner init` writes one with every key explained)."
+    assumed: dict[str, list[str]] = {}
+    for name, spec in zip(names, workloads, strict=True):
+        stated = plan.workloads[name].model_fields_set if name in plan.workloads else set()
+        parts = [] if "model" in stated else [spec.model]
+        parts += [] if "slo" in stated else [f"{_told(DEFAULT_SLO)} of requests"]
+        if parts:
+            assumed.setdefault(" at ".join(parts), []).append(name)
+    for what, whose in assumed.items():
+        yield f"Nothing else is stated for {', '.join(whose)}: {what} is assumed."
