@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from bench import tiny_model
 from bench.model_folder import dummy_config, hub_name, vocabulary, write_dummy_model
-from bench.plan import Pace, RunPlan, parse_shape
+from bench.plan import RunPlan, parse_shape
 from bench.server import ServerSpec
 from hardware_profiles.facts import ModelFacts, gpus, models
 from hardware_profiles.faults import Fault, InputError
 from hardware_profiles.names import CPU, gpu_name, resolve_model
-from hardware_profiles.slo import Slo
 
+First = TypeVar("First")
+Second = TypeVar("Second")
 TINY = "tiny"
 TINY_WINDOW = 4096
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -57,7 +59,9 @@ class Asked:
     tpot_s: float | None = 0.03
     e2e_s: float | None = None
     attainment: float = 0.95
-    pace: Pace = field(default_factory=Pace)
+    stage_s: float = 120.0
+    warm_up_s: float = 10.0
+    width: float | None = 0.05
     seed: int = 0
     workers: int = 1
     profiles: Path | None = None
@@ -81,8 +85,10 @@ class Model:
 
 def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan, Callable[[], None] | None]:
     """The run that was asked for, and what makes its model folder under `folder` where it needs one of ours."""
-    gpu, gpu_note = gpu_name(asked.gpu, gpus(asked.profiles))
-    model = _served_model(asked) if asked.endpoint else _model(asked, folder)
+    (gpu, gpu_note), model = _both(
+        lambda: gpu_name(asked.gpu, gpus(asked.profiles)),
+        lambda: _served_model(asked) if asked.endpoint else _model(asked, folder),
+    )
     on_cpu = gpu == CPU and asked.endpoint is None
     server_cpus, client_cpus = split_cores(cores, asked.workers) if on_cpu else ((), ())
     weights = "dummy" if asked.model == TINY and not asked.endpoint else asked.weights
@@ -102,8 +108,13 @@ def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan
                 "cached_share": asked.cached_share,
                 "max_load": asked.max_load,
                 "rate_search": asked.rate_search,
-                "slo": Slo(ttft_s=asked.ttft_s, tpot_s=asked.tpot_s, e2e_s=asked.e2e_s, attainment=asked.attainment),
-                "pace": asked.pace,
+                "slo": {
+                    "ttft_s": asked.ttft_s,
+                    "tpot_s": asked.tpot_s,
+                    "e2e_s": asked.e2e_s,
+                    "attainment": asked.attainment,
+                },
+                "pace": {"stage_s": asked.stage_s, "warm_up_s": asked.warm_up_s, "width": asked.width},
                 "seed": asked.seed,
                 "workers": asked.workers,
                 "client_cpus": client_cpus,
@@ -113,6 +124,19 @@ def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan
     except ValidationError as error:
         raise InputError(*(_fault(detail) for detail in error.errors(include_url=False))) from None
     return plan, model.make
+
+
+def _both(first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
+    """Both results, or the faults of both."""
+    try:
+        found = first()
+    except InputError as error:
+        try:
+            second()
+        except InputError as other:
+            raise InputError(*error.faults, *other.faults) from None
+        raise
+    return found, second()
 
 
 def split_cores(cores: Sequence[int], workers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -244,8 +268,12 @@ def _named_values(texts: tuple[str, ...]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in texts)
 
 
-def _fault(detail: object) -> Fault:
-    assert isinstance(detail, dict)
+_OPTIONS = {"stage_s": "--stage-seconds", "warm_up_s": "--warm-up-seconds", "pace": "--warm-up-seconds"}
+
+
+def _fault(detail: Any) -> Fault:
     value = detail["input"] if isinstance(detail["input"], str | int | float) else None
-    option = "--" + str(detail["loc"][0]).replace("_", "-") if detail["loc"] else None
-    return Fault(detail["msg"], "see `bench run --help`", column=option, value=None if value is None else str(value))
+    field = str(detail["loc"][-1]) if detail["loc"] else ""
+    option = _OPTIONS.get(field, "--" + field.removesuffix("_s").replace("_", "-"))
+    what = detail["msg"].removeprefix("Value error, ")
+    return Fault(what, "see `bench run --help`", column=option, value=None if value is None else str(value))

@@ -60,9 +60,7 @@ def run(
     """Measure a model on a GPU: start vLLM (arguments after `--` go to it), sweep its load, write the curve."""
     from bench.asked import Asked
     from bench.live import run_live
-    from bench.plan import Pace
 
-    pace = Pace(stage_s=stage_seconds, warm_up_s=warm_up_seconds, width=width or None)
     asked = Asked(
         model=model,
         gpu=gpu,
@@ -86,7 +84,9 @@ def run(
         tpot_s=tpot,
         e2e_s=e2e,
         attainment=attainment,
-        pace=pace,
+        stage_s=stage_seconds,
+        warm_up_s=warm_up_seconds,
+        width=width or None,
         seed=seed,
         workers=workers,
         profiles=profiles,

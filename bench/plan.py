@@ -16,9 +16,9 @@ import os
 import re
 import secrets
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from bench.driver import Target
 from bench.prompts import Fixed as FixedShape
@@ -48,6 +48,12 @@ class Pace(Value):
     """A stage stops when throughput and median TPOT are known within this share; None: always to `stage_s`."""
     min_requests: Annotated[int, Field(ge=1)] = 50
     drain_s: NonNegative = 120.0
+
+    @model_validator(mode="after")
+    def _load_after_the_warm_up(self) -> Self:
+        if self.warm_up_s >= self.stage_s:
+            raise ValueError("the warm-up is as long as the stage")
+        return self
 
 
 class RunPlan(Value):

@@ -1,0 +1,290 @@
+"""What was typed, what will be run, and the folders it needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.asked import Asked, endpoint_warning, make_plan
+from bench.driver import Target
+from bench.model_folder import HUB, dummy_config, vocabulary
+from bench.plan import (
+    Found,
+    RunFile,
+    RunPlan,
+    check_window,
+    default_shapes,
+    label,
+    machine_id,
+    parse_shape,
+    read_run,
+    stage,
+    write_run,
+)
+from bench.prompts import Fixed, Range, longest
+from bench.tiny_model import CONFIG, write_tiny_model
+from hardware_profiles.curve import Gpu
+from hardware_profiles.facts import models
+from hardware_profiles.faults import InputError
+
+
+def fault(text: str) -> pytest.RaisesExc[InputError]:
+    """The whole text of one fault."""
+    return pytest.raises(InputError, check=lambda error: str(error) == text)
+
+
+@pytest.mark.parametrize(
+    ("text", "law", "name"),
+    [
+        ("1024/256", Range(input_low=922, input_high=1126, output_low=230, output_high=282), "1024x256"),
+        ("=100/20", Fixed(input_tokens=100, output_tokens=20), "100x20"),
+        ("900-1100/100-200", Range(input_low=900, input_high=1100, output_low=100, output_high=200), "1000x150"),
+    ],
+)
+def test_shapes_are_read(text: str, law: Fixed | Range, name: str) -> None:
+    """About, exactly, and from a range; the label is the mean."""
+    assert parse_shape(text) == law
+    assert label(law) == name
+
+
+def test_a_shape_from_a_file(tmp_path: Path) -> None:
+    """Pairs as they were seen."""
+    path = tmp_path / "pairs.csv"
+    path.write_text("input_tokens,output_tokens\n10,2\n30,4\n")
+    law = parse_shape(f"csv:{path}")
+    assert law.law == "empirical"
+    assert law.pairs == ((10, 2), (30, 4))
+
+
+def test_bad_shapes_name_the_remedy() -> None:
+    """Zero tokens, ranges the wrong way round, and what is no shape."""
+    form = "write 1024/256, =1024/256, 900-1100/200-300 or csv:FILE"
+    with fault(f"column '--shape', value '1k/1k': not a shape. Remedy: {form}."):
+        parse_shape("1k/1k")
+    remedy = "Remedy: write input/output tokens from 1 up, like 1024/256."
+    with fault(f"value '=0/5': Input should be greater than or equal to 1. {remedy}"):
+        parse_shape("=0/5")
+    with fault(f"value '9-5/1-2': a range's high is below its low. {remedy}"):
+        parse_shape("9-5/1-2")
+
+
+def test_default_shapes_fit_any_window() -> None:
+    """1k/1k, 8k/1k and 1k/8k where they fit; scaled by one factor where the window is smaller."""
+    assert [label(law) for law in default_shapes(None)] == ["1024x1024", "8192x1024", "1024x8192"]
+    assert default_shapes(131072) == default_shapes(None)
+    for window in (256, 2048, 8192):
+        scaled = default_shapes(window)
+        check_window(scaled, window)
+        assert max(sum(longest(law)) for law in scaled) > 0.9 * window
+
+
+def test_a_shape_too_long_for_the_window_is_a_fault() -> None:
+    """Before anything is sent, with the label that was meant."""
+    text = (
+        "column '--shape', value '100x60': a request of up to 176 tokens does not fit the server's window of 175. "
+        "Remedy: ask for a smaller --shape or a larger --max-model-len."
+    )
+    with fault(text):
+        check_window((parse_shape("100/60"),), 175)
+    check_window((parse_shape("100/60"),), 176)
+
+
+def plan_of(**options: object) -> RunPlan:
+    return make_plan(Asked(**({"model": "tiny", "gpu": "cpu"} | options)), Path("/runs/x"), (0, 1, 2, 3))[0]  # type: ignore[arg-type]
+
+
+def test_a_cpu_run_keeps_client_and_server_apart() -> None:
+    """The tiny model is random, served from the run's folder, on cores that the client does not use."""
+    plan = plan_of(server_args=("--seed", "1"), server_env=("A=b=c",))
+    assert plan.server is not None
+    assert (plan.server.cpus, plan.client_cpus) == ((0, 1, 2), (3,))
+    assert plan.server.model == "/runs/x/model/tiny"
+    assert plan.server.environment == {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "0,1,2", "A": "b=c"}
+    assert plan.server.args == ("--dtype", "bfloat16", "--enforce-eager", "--max-model-len", "4096", "--seed", "1")
+    assert (plan.weights, plan.precision, plan.target.vocab_size, plan.target.url) == ("dummy", "bf16", 256, "")
+    assert "/runs" not in json.dumps(plan.server.shown_args())
+
+
+def test_a_gpu_run_loads_the_weights_of_our_name() -> None:
+    """`llama-3-8b` is taken as the entry it stands in for, and said so; a GPU server is not pinned."""
+    plan = plan_of(model="llama-3-8b", gpu="a100", gpu_count=2)
+    assert plan.server is not None
+    assert (plan.model, plan.model_source, plan.gpu) == ("llama-3.1-8b", HUB["llama-3.1-8b"], "a100-80gb-sxm")
+    assert plan.server.args == ("--tensor-parallel-size", "2")
+    assert (plan.server.cpus, plan.client_cpus, plan.target.vocab_size) == ((), (), 128256)
+    assert [note.split(" is taken as ")[0] for note in plan.notes] == ["'a100'", "'llama-3-8b'"]
+
+
+def test_dummy_weights_make_a_folder_later(tmp_path: Path) -> None:
+    """Planning writes nothing; making writes the configuration that the facts determine, without a tokenizer."""
+    plan, make = make_plan(Asked(model="qwen3-8b", gpu="h100", weights="dummy"), tmp_path, (0,))
+    assert plan.server is not None
+    assert not list(tmp_path.iterdir())
+    assert make is not None
+    make()
+    folder = tmp_path / "model" / "qwen3-8b"
+    assert plan.server.model == str(folder)
+    assert plan.server.args == ("--skip-tokenizer-init",)
+    assert vocabulary(folder) == 151936
+    assert json.loads((folder / "config.json").read_text())["architectures"] == ["Qwen3ForCausalLM"]
+
+
+def test_parameters_of_the_dummy_configuration_are_the_models() -> None:
+    """Counted from the configuration, the parameters of every dense model agree with its facts within 0.1 %."""
+    counted = 0
+    for facts in models().values():
+        try:
+            config = dummy_config(facts)
+        except InputError:
+            continue
+        layers, hidden, heads, kv, dim, inner, vocab = (
+            config[key]
+            for key in (
+                "num_hidden_layers",
+                "hidden_size",
+                "num_attention_heads",
+                "num_key_value_heads",
+                "head_dim",
+                "intermediate_size",
+                "vocab_size",
+            )
+        )
+        attention = hidden * dim * (2 * heads + 2 * kv)  # type: ignore[operator]
+        embeddings = vocab * hidden * (1 if config["tie_word_embeddings"] else 2)  # type: ignore[operator]
+        total = layers * (attention + 3 * hidden * inner) + embeddings  # type: ignore[operator]
+        assert total == pytest.approx(facts.parameters_billion * 1e9, rel=1e-3), facts.name
+        counted += 1
+    assert counted >= 10
+
+
+def test_a_mixture_of_experts_has_no_dummy() -> None:
+    """Random routing is uniform: refused, with the way on."""
+    text = (
+        "value 'mixtral-8x7b': random weights cannot stand for this model: they are made for dense Llama, Mistral and "
+        "Qwen models only. Remedy: give a folder with its config.json: --model-path DIR."
+    )
+    with fault(text):
+        plan_of(model="mixtral-8x7b", gpu="h100", weights="dummy")
+
+
+def test_a_folder_is_loaded_as_it_is(tmp_path: Path) -> None:
+    """Its path reaches the server and nothing that a curve stores."""
+    write_tiny_model(tmp_path / "my-model")
+    plan = plan_of(model=str(tmp_path / "my-model"), gpu="h100")
+    assert plan.server is not None
+    assert (plan.model, plan.model_source, plan.target.vocab_size) == (
+        "my-model",
+        "folder my-model",
+        CONFIG["vocab_size"],
+    )
+    assert plan.server.model == str(tmp_path / "my-model")
+    assert plan.server.shown_args()[:2] == ("--model", "my-model")
+
+
+def test_an_endpoint_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The served name is asked for, our name stands in the curve, the key is only named."""
+    monkeypatch.setenv("MY_KEY", "very-secret")
+    plan = plan_of(
+        model="meta-llama/Llama-3.1-8B-Instruct", gpu="h100", endpoint="https://h:1/v1/", api="chat", key_env="MY_KEY"
+    )
+    assert plan.server is None
+    assert plan.weights is None
+    assert plan.precision is None
+    assert plan.target == Target(
+        url="https://h:1", model="meta-llama/Llama-3.1-8B-Instruct", api="chat", key_env="MY_KEY"
+    )
+    assert "very-secret" not in plan.model_dump_json()
+
+
+def test_bad_endpoints_and_keys_are_faults() -> None:
+    """No address with a key in it is taken, nor echoed; a key that is not there is said."""
+    remedy = "Remedy: write http://host:port or https://host, no key in it."
+    for url in ("ftp://h", "h:80", "https://u:secret@h", "https://h?key=secret"):
+        with fault(f"column '--endpoint': not the address of an endpoint. {remedy}"):
+            plan_of(endpoint=url)
+    text = "column '--key-env', value 'NO_SUCH': this environment variable is not set. "
+    text += "Remedy: export the endpoint's key in it."
+    with fault(text):
+        plan_of(endpoint="http://h", key_env="NO_SUCH")
+
+
+def test_every_bad_option_is_told_at_once() -> None:
+    """An unknown precision, an unknown API and a stage that is all warm-up are three faults."""
+    with pytest.raises(InputError) as caught:
+        plan_of(precision="int3", api="grpc", stage_s=5, warm_up_s=5)
+    assert [(found.column, found.value) for found in caught.value.faults] == [
+        ("--precision", "int3"),
+        ("--api", "grpc"),
+        ("--warm-up-seconds", None),
+    ]
+
+
+def test_an_unknown_gpu_and_an_unknown_model_are_told_at_once() -> None:
+    """Both names, each with its near ones."""
+    with pytest.raises(InputError) as caught:
+        plan_of(model="lama-3.1-8b", gpu="a1000")
+    assert [found.value for found in caught.value.faults] == ["a1000", "lama-3.1-8b"]
+
+
+def test_plain_http_beyond_this_machine_warns() -> None:
+    """Prompts and keys travel in the open there, and only there."""
+    assert endpoint_warning("http://127.0.0.1:1") is None
+    assert endpoint_warning("https://h") is None
+    assert endpoint_warning("http://h") == "h is asked over plain HTTP: prompts and any key travel unencrypted"
+
+
+def found(**changes: object) -> Found:
+    base = {"gpu": Gpu(name="cpu", count=1), "engine": "vllm", "engine_version": "1", "block_tokens": 128}
+    return Found.model_validate(base | changes)
+
+
+def test_unlike_conditions_are_named() -> None:
+    """Another engine version or GPU is unlike; new process numbers and another idle power are not."""
+    assert found().unlike(found(own_processes=(1,), gpu=Gpu(name="cpu", count=1, idle_power_w=70))) == ()
+    assert found().unlike(found(engine_version="2", gpu=Gpu(name="cpu", count=2))) == ("gpu", "engine_version")
+
+
+def test_a_run_file_reads_back(tmp_path: Path) -> None:
+    """What is written is what is read; another file is a fault."""
+    run = RunFile(plan=plan_of(shapes=("=10/5",)), found=found(), started_at="2026-11-20T00:00:00+00:00")
+    write_run(run, tmp_path)
+    assert read_run(tmp_path) == run
+    remedy = "Remedy: name the folder of a `bench run` (.bench/<name>)."
+    with fault(f"{tmp_path}/no/run.json: cannot be read (No such file or directory). {remedy}"):
+        read_run(tmp_path / "no")
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(InputError, match="Invalid JSON"):
+        read_run(tmp_path)
+
+
+def test_stages_of_one_shape_share_their_seed() -> None:
+    """Two rates differ by rate and not by luck; another batch is another seed; names tell all of it apart."""
+    plan = plan_of(shapes=("=100/20", "=50/20"), stage_s=30, warm_up_s=2, cached_share=0.5, seed=3)
+    rates = [stage(plan, found(), 1, rate_per_s=rate) for rate in (1.5, 2.0)]
+    other = stage(plan, found(), 1, rate_per_s=1.5, batch=1)
+    assert rates[0].seed == rates[1].seed != other.seed
+    assert [one.name for one in (*rates, other)] == [
+        "shape-1-50x20-rate-1.5-0",
+        "shape-1-50x20-rate-2-0",
+        "shape-1-50x20-rate-1.5-1",
+    ]
+    level = stage(plan, found(), 0, load=4)
+    assert (level.name, level.load, level.cap_s, level.warm_up_s) == ("shape-0-100x20-load-4", 4, 30, 2)
+    assert (level.block_tokens, level.cached_share) == (128, 0.5)
+
+
+def test_the_machines_id_tells_nothing(tmp_path: Path) -> None:
+    """It is stable, differs by machine and by salt, and holds no name; without a machine id it is unknown."""
+    (tmp_path / "machine-id").write_text("abc\n")
+    (tmp_path / "other-id").write_text("abd\n")
+    state = tmp_path / "state"
+    first = machine_id(state, tmp_path / "machine-id")
+    assert first == machine_id(state, tmp_path / "machine-id")
+    assert first != machine_id(state, tmp_path / "other-id")
+    assert first != machine_id(tmp_path / "state2", tmp_path / "machine-id")
+    assert first is not None
+    assert len(first) == 16
+    assert (state / "salt").stat().st_mode & 0o77 == 0
+    assert machine_id(state, tmp_path / "none") is None
