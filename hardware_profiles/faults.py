@@ -33,7 +33,7 @@ class Fault:
         named = (("column", self.column), ("value", self.value))
         told = ", ".join(f"{name} {_shown(value)}" for name, value in named if value is not None)
         parts = [part for part in (place, told, self.what) if part]
-        return printable(": ".join(parts) + f". Remedy: {self.remedy}.")
+        return printable(": ".join(parts) + f". Remedy: {self.remedy}.").replace("\n", "\\n")
 
 
 class InputError(Exception):
@@ -68,7 +68,7 @@ class Faults:
 
 def printable(text: str) -> str:
     """Text from a file with control characters escaped, so that it cannot steer a terminal."""
-    return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else repr(c)[1:-1] for c in text)
+    return "".join(c if c == "\n" or not _steers(c) else repr(c)[1:-1] for c in text)
 
 
 def run_cli(app: Callable[[], object]) -> None:
@@ -84,6 +84,12 @@ def run_cli(app: Callable[[], object]) -> None:
         for fault in error.faults:
             print(f"error: {fault}", file=sys.stderr)
         sys.exit(1)
+
+
+def _steers(c: str) -> bool:
+    """Control and format characters (right-to-left marks too), and what some programs take for a line's end."""
+    category = unicodedata.category(c)
+    return category[0] == "C" or category in ("Zl", "Zp")
 
 
 def _shown(value: str) -> str:

@@ -247,6 +247,19 @@ def test_a_byte_order_mark_is_no_column(tmp_path: Path) -> None:
     assert [row.provider for row in read_price_book(tmp_path, TODAY).offers] == ["us"]
 
 
+def test_the_readme_s_example_works(tmp_path: Path) -> None:
+    """The least that the price book's README says works does work."""
+    text = (Path(prices.__file__).parent / "data" / "README.md").read_text()
+    example = [line.removeprefix("    ") for line in text.splitlines() if line.startswith("    ")]
+    write(tmp_path, "offers.csv", "\n".join(example[:2]))
+    write(tmp_path, "endpoints.csv", "\n".join(example[2:4]))
+    write(tmp_path, "ownership.toml", "\n".join(example[4:]))
+    book = read_price_book(tmp_path, TODAY)
+    assert [(row.gpu, row.usage_usd_per_gpu_h) for row in book.offers] == [("h100-80gb-sxm", 2.10)]
+    assert [(row.model, row.output_usd_per_mtok) for row in book.endpoints] == [("qwen3-32b", 0.30)]
+    assert book.site.power_usd_per_kwh == 0.11
+
+
 # bad files
 
 
