@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from bench.records import Records
 from bench.schedule import Stage
 from hardware_profiles.curve import Positive, Value
@@ -27,7 +29,11 @@ class Target(Value):
     vocab_size: int | None = None
     """Completions: prompts are token ids in [0, vocab_size); None sends text."""
     engine: Literal["vllm", "other"] = "vllm"
-    """`vllm` also sends `ignore_eos`, `return_token_ids` and `min_tokens`; other servers may reject unknown fields."""
+    """`vllm` also sends `ignore_eos`; other servers may reject fields they do not know."""
+    return_token_ids: bool = False
+    """Ask vLLM for token ids. Off: vLLM then echoes the whole prompt in the first chunk, which users do not ask for."""
+    more_fields: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Further fields of the request body: `temperature`, `cache_salt`, ..."""
     timeout_s: Positive = 300.0
     """Per request, from its send."""
     key_env: str | None = None

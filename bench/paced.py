@@ -285,9 +285,10 @@ class Server:
         stream.tokens = body.get("max_completion_tokens") or body.get("max_tokens", 16)
         stream.input_tokens = len(tokens)
         stream.cached_tokens = self.hit(tokens) if self.options.prefix_cache else 0
-        stream.sent_tokens, stream.active = 0, True
+        stream.sent_tokens = 0
         stream.arrived, stream.admitted = time.monotonic(), 0.0
-        if not self.misbehave_at_once(stream):
+        stream.active = not self.misbehave_at_once(stream)
+        if stream.active:
             self.waiting.append(stream)
             self.advance()
 
@@ -311,10 +312,7 @@ class Server:
             self.send(stream, b"\x00\xff SSH-2.0-paced\r\n" * 8)
         elif kind == "close":
             self.close(stream)
-        elif kind != "silent":
-            return False
-        stream.active = False
-        return True
+        return kind.isdigit() or kind in ("garbage", "close", "silent")
 
     def hit(self, tokens: list[Any]) -> int:
         """Tokens found in the prefix cache, whole blocks chained from the start; its blocks then stay there."""
@@ -335,7 +333,7 @@ class Server:
             stream.chunk = self.token_chunk(stream, self.law.merge)
             length = self.law.ttft_s + self.law.ttft_per_token_s * (stream.input_tokens - stream.cached_tokens)
             self.plan(stream, stream.admitted + length)
-            if stream.fault not in ("length", "eof"):
+            if stream.fault != "length":
                 self.begin(stream)
 
     def begin(self, stream: Stream) -> None:
