@@ -55,9 +55,12 @@ def kv(given: np.ndarray, output: np.ndarray) -> np.ndarray:
 def hours(draw: st.DrawFn) -> Forecast:
     """Hours of any means, some of them without a request."""
     count = draw(st.integers(1, 30))
-    some = lambda low, high: draw(st.lists(st.floats(low, high), min_size=count, max_size=count))  # noqa: E731  # short
+
+    def some(low: float, high: float) -> list[float]:
+        return draw(st.lists(st.floats(low, high), min_size=count, max_size=count))
+
     requests = np.array(some(0.001, 1e6)) * np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)))
-    return means(requests, some(1, 1e5), some(0, 1), some(1, 1e4))
+    return means(requests, some(1, 1e5), np.round(np.maximum(some(-0.5, 1), 0), 9), some(1, 1e4))
 
 
 @settings(deadline=None)  # the cores are shared
