@@ -35,7 +35,10 @@ from planner.supplies import EndpointInfo, OfferInfo, Place, Span, endpoints_for
 _KINDS = ("measured", "published", "estimated")
 _DEFAULT_MONTHS = 12
 _PENALTY = 10.0
-"""An unserved request costs this many times the dearest way to serve it, unless plan.toml says what it costs."""
+"""An unserved request costs this many times the dearest way to serve it, and as much as the dearest unit costs in an
+hour (so that no whole unit is left off to save itself), unless plan.toml says what it costs."""
+_SHAPES = 3
+"""Measured shapes that a GPU-time law needs to tell its three coefficients apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +100,7 @@ def assemble(
     curves: tuple[Curve, ...],
     *,
     today: date,
+    noted: tuple[str, ...] = (),
 ) -> Case:
     """State the decision; `InputError` when a workload's model has neither a usable curve nor an endpoint."""
     span = horizon(forecast, plan)
@@ -124,7 +128,8 @@ def assemble(
         unserved_usd_per_request=_penalties(workloads, stated, offers, endpoints),
         tail=plan.horizon.tail,
     )
-    notes = (*forecast.notes, *([tiled] if tiled else []), *_notes(workloads, span), *missing)
+    told = (*noted, *forecast.notes, *([tiled] if tiled else []), *_notes(workloads, span))
+    notes = (*told, *missing, *supply_notes(book, deployments, offers))
     return Case(problem, whole, plan, span, workloads, deployments, offers, endpoints, notes, ())
 
 
@@ -139,9 +144,9 @@ def horizon(forecast: Forecast, plan: PlanFile) -> Span:
     rate = plan.horizon.discount_rate_per_year or 0.0
     if plan.horizon.hours is not None:
         hours = plan.horizon.hours
-        return Span(start, hours * 12 / 8760, hours, (Epoch("all", hours),), rate)
+        return Span(start, hours * 12 / 8760, hours, (Epoch("start", hours),), rate)
     if forecast.hours < hours and rate == 0:
-        return Span(start, months, hours, (Epoch("all", hours),), rate)
+        return Span(start, months, hours, (Epoch("start", hours),), rate)
     epochs = tuple(
         Epoch(f"{_month_start(start, m):%Y.%m}", length, (1 + rate) ** (-m / 12)) for m, length in enumerate(lengths)
     )
@@ -182,29 +187,57 @@ def _deployments(
     for model in dict.fromkeys(w.model for w in workloads):
         sharing = [w for w in workloads if w.model == model]
         slos = list(dict.fromkeys([strictest([w.spec.slo for w in sharing]), *(w.spec.slo for w in sharing)]))
-        for curve in best_curves(curves, model):
-            for number, slo in enumerate(slos):
+        for number, slo in enumerate(slos):
+            laws, unfit = _laws(best_curves(curves, model), slo, plan)
+            notes += unfit
+            shapes = tuple(s for w in sharing if _meets(slo, w.spec.slo) for s in w.shapes.classes)
+            for curve, law in laws:
                 here = [place for place in places if place.gpu == curve.gpu.name]
-                try:
-                    law = gpu_time_law(curve, slo, plan.policy.capacity)
-                except InputError as error:
-                    notes.append(f"{_label(curve)} is not used: {error.faults[0].what}.")
-                    continue
-                shapes = tuple(s for w in sharing if _meets(slo, w.spec.slo) for s in w.shapes.classes)
                 found += [CaseDeployment(_name(curve, place, number), curve, place, slo, law, shapes) for place in here]
     return tuple(found), tuple(dict.fromkeys(notes))
 
 
+def _laws(curves: tuple[Curve, ...], slo: Slo, plan: PlanFile) -> tuple[list[tuple[Curve, GpuTimeLaw]], list[str]]:
+    """Each curve's law at the SLO. Where one was measured at enough shapes, those that were not are left out."""
+    laws, notes = [], []
+    for curve in curves:
+        try:
+            laws.append((curve, gpu_time_law(curve, slo, plan.policy.capacity)))
+        except InputError as error:
+            notes.append(f"{_label(curve)} is not used: {error.faults[0].what}.")
+    full = [(curve, law) for curve, law in laws if len(law.measured) >= _SHAPES]
+    if full:
+        for curve, law in laws:
+            if len(law.measured) < _SHAPES:
+                notes.append(f"{_label(curve)} is not used: it was measured at {len(law.measured)} shapes only.")
+    return full or laws, notes
+
+
 def _stated(deployment: CaseDeployment, workloads: tuple[CaseWorkload, ...], count: int) -> Deployment:
+    """The deployment with its GPU time per request of every class that it may serve.
+
+    Classes share the room that random arrivals need in the proportions of their requests over the horizon: a rare class
+    of long prompts pays the room of the mix it arrives in, not of a server of its own.
+    """
+    mine = [
+        (k, shape)
+        for workload in workloads
+        if _may_serve(deployment, workload)
+        for k, shape in zip(workload.classes, workload.shapes.classes, strict=True)
+    ]
+    requests = np.concatenate([workload.shapes.demand.sum(axis=0) for workload in workloads])
+    seconds = deployment.law.gpu_s_in_mix([(shape, float(requests[k])) for k, shape in mine])
     times: list[float | None] = [None] * count
-    for workload in workloads:
-        if workload.model == deployment.curve.model and _meets(deployment.slo, workload.spec.slo):
-            if workload.spec.residency and deployment.place.region not in workload.spec.residency:
-                continue
-            for k, shape in zip(workload.classes, workload.shapes.classes, strict=True):
-                seconds = deployment.law.gpu_s(shape)
-                times[k] = None if seconds is None else seconds / 3600
+    for place, (k, shape) in enumerate(mine):
+        alone = deployment.law.gpu_s(shape) if seconds is None else seconds[place]
+        times[k] = None if alone is None else alone / 3600
     return Deployment(deployment.name, deployment.place.pool, tuple(times), deployment.curve.gpu.count)
+
+
+def _may_serve(deployment: CaseDeployment, workload: CaseWorkload) -> bool:
+    where = workload.spec.residency
+    allowed = not where or deployment.place.region in where
+    return allowed and workload.model == deployment.curve.model and _meets(deployment.slo, workload.spec.slo)
 
 
 def _meets(slo: Slo, promised: Slo) -> bool:
@@ -220,7 +253,8 @@ def _name(curve: Curve, place: Place, number: int) -> str:
 
 
 def _label(curve: Curve) -> str:
-    return f"{curve.model} on {curve.gpu.count}x {curve.gpu.name} ({curve.kind})"
+    precision = f" {curve.precision}" if curve.precision else ""
+    return f"{curve.model}{precision} on {curve.gpu.count}x {curve.gpu.name} ({curve.kind})"
 
 
 def _blocks(span: Span, workloads: tuple[CaseWorkload, ...]) -> Blocks:
@@ -251,6 +285,8 @@ def _penalties(
     endpoints: tuple[EndpointInfo, ...],
 ) -> tuple[float, ...]:
     dearest_gpu_h = max((info.usd_per_gpu_h for info in offers), default=1.0)
+    unit_h = max((info.usd_per_gpu_h * info.gpus_per_unit for info in offers), default=0.0)
+    unit_h = max([unit_h, *(dearest_gpu_h * d.gpus_per_replica for d in deployments)])
     penalties = []
     for workload in workloads:
         for k in workload.classes:
@@ -258,7 +294,7 @@ def _penalties(
             prices = [price for info in endpoints if (price := info.endpoint.usd_per_request[k]) is not None]
             dearest = max([time * dearest_gpu_h for time in times] + prices, default=1.0)
             stated = workload.spec.unserved_usd_per_request
-            penalties.append(_PENALTY * dearest if stated is None else stated)
+            penalties.append(max(_PENALTY * dearest, unit_h) if stated is None else stated)
     return tuple(penalties)
 
 
@@ -293,6 +329,21 @@ def _notes(workloads: tuple[CaseWorkload, ...], span: Span) -> Iterable[str]:
         lost = workload.shapes.residual
         if lost.hours:
             yield f"{workload.name}: {lost.hours} hours lie outside the shape classes and take the nearest."
+
+
+def supply_notes(
+    book: PriceBook, deployments: tuple[CaseDeployment, ...], offers: tuple[OfferInfo, ...]
+) -> Iterable[str]:
+    """What was assumed about the price book's rows."""
+    largest = max((d.curve.gpu.count for d in deployments if d.place.owner == "rented"), default=1)
+    small = sorted({info.provider for info in offers if info.provider != "yours" and info.gpus_per_unit < largest})
+    if small:
+        sellers = ", ".join(small)
+        yield f"GPUs rented one by one ({sellers}) are assumed to stand in one server where a replica needs several."
+    if any(info.scheme in ("on demand", "reserved") and info.offer.max_units is None for info in offers):
+        yield "Where the price book states no stock, rented GPUs and APIs are assumed to be there when they are wanted."
+    if any(row.scheme == "spot" for row in book.offers):
+        yield "Spot GPUs are left out: interruptions are not modelled yet."
 
 
 def _month_start(start: datetime, months: int) -> datetime:

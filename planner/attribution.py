@@ -100,7 +100,8 @@ def _shares(solution: Solution, d: int, held: Array, share_placed: Array) -> dic
 def present_hours(solution: Solution) -> Array:
     """[T] hours of each joined block, discounted."""
     discount = np.array([epoch.discount for epoch in solution.problem.epochs])
-    return solution.blocks.weight_h * discount[solution.blocks.epoch]
+    hours: Array = solution.blocks.weight_h * discount[solution.blocks.epoch]
+    return hours
 
 
 def offer_lines(solution: Solution, o: int, m: int) -> tuple[tuple[str, float], ...]:

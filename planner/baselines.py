@@ -1,7 +1,8 @@
 """The same demand served in one way only: what the plan saves is told against these.
 
 Each is the same programme with fewer supplies, so a strategy that cannot serve everything (a stock that runs out, a
-model that no API sells) shows as impossible instead of as cheap.
+model that no API sells) shows as impossible instead of as cheap. Leaving work out must not pay here: a request that
+nobody serves costs `UNSERVED_USD`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import replace
 from planner.assemble import Case
 from planner.plan import Baseline, Scheme
 from planner.solve import ImpossibleError, Solution, solve
+
+UNSERVED_USD = 1e4
 
 STRATEGIES: tuple[tuple[str, tuple[Scheme, ...]], ...] = (
     ("all API", ("api",)),
@@ -38,10 +41,16 @@ def restricted(case: Case, schemes: tuple[Scheme, ...]) -> Case:
     offers = tuple(info for info in case.offers if info.scheme in schemes)
     endpoints = case.endpoints if "api" in schemes else ()
     names = {info.offer.name for info in offers}
+    kept = (
+        replace(charge, offers=tuple(name for name in charge.offers if name in names))
+        for charge in case.problem.fixed_charges
+    )
     problem = replace(
         case.problem,
+        fixed_charges=tuple(charge for charge in kept if charge.offers),
         offers=tuple(info.offer for info in offers),
         endpoints=tuple(info.endpoint for info in endpoints),
+        unserved_usd_per_request=(UNSERVED_USD,) * len(case.problem.classes),
         limits=tuple(
             replace(limit, per_unit={name: use for name, use in limit.per_unit.items() if name in names})
             for limit in case.problem.limits

@@ -50,8 +50,8 @@ def solve(
 @app.command()
 def check(forecast: ForecastPath, plan: PlanPath = None, model: Model = None, profiles: Profiles = None) -> None:
     """Read everything that `solve` would read and say what was understood; nothing is solved or written."""
+    from planner.inputs import check_inputs
     from planner.screen import print_checked
-    from planner.starter import check_inputs
 
     print_checked(check_inputs(forecast, plan_path=plan, model=model, profiles=profiles))
 

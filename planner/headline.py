@@ -66,9 +66,11 @@ def _to_sign(purchases: tuple[Purchase, ...]) -> str:
     parts = []
     for p in purchases:
         if p.scheme == "owned":
-            parts.append(f"buy {p.gpus:,.0f} {p.gpu} ({p.epoch})" if p.epoch != "all" else f"buy {p.gpus:,.0f} {p.gpu}")
+            parts.append(
+                f"buy {p.gpus:,.0f} {p.gpu} ({p.epoch})" if p.epoch != "start" else f"buy {p.gpus:,.0f} {p.gpu}"
+            )
         elif p.scheme == "reserved":
-            when = "" if p.epoch == "all" else f" from {p.epoch}"
+            when = "" if p.epoch == "start" else f" from {p.epoch}"
             parts.append(f"commit to {p.gpus:,.0f} {p.gpu} of {p.provider} for {p.term_months} months{when}")
     if not parts:
         return "Sign nothing: neither owning nor reserving GPUs pays at this demand."

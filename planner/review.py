@@ -11,12 +11,12 @@ from pathlib import Path
 from planner.assemble import Case, assemble
 from planner.baselines import baselines
 from planner.hourly import HourTable
+from planner.inputs import Checked, check_inputs
 from planner.names import slugs
 from planner.outcome import make_plan
 from planner.plan import Plan
 from planner.report import write_review
 from planner.solve import Progress, solve
-from planner.starter import Checked, check_inputs
 
 BASELINE_SHARE = 0.5
 """Of the plan's time limit, for all baselines together."""
@@ -55,7 +55,13 @@ def review(
 ) -> Review:
     """Make the plan for `wanted` and write its folder; bad input raises `InputError` before anything is written."""
     step("reading")
-    checked = check_inputs(wanted.forecast, plan_path=wanted.plan, model=wanted.model, profiles=wanted.profiles)
+    checked = check_inputs(
+        wanted.forecast,
+        plan_path=wanted.plan,
+        model=wanted.model,
+        profiles=wanted.profiles,
+        today=wanted.today,
+    )
     name = wanted.name or default_name(wanted.today, wanted.forecast)
     case = assemble(checked.forecast, checked.plan, checked.workloads, checked.book, checked.curves, today=wanted.today)
     step("solving")

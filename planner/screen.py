@@ -11,10 +11,10 @@ from rich.status import Status
 from rich.table import Table
 
 from hardware_profiles.faults import printable
+from planner.inputs import Checked
 from planner.plan import Plan
 from planner.review import Review
 from planner.solve import Progress
-from planner.starter import Checked
 
 
 class Screen:

@@ -293,12 +293,12 @@ def endpoints_for(
         )
         if row.provider not in plan.policy.forbid_providers and any(price is not None for price in prices):
             found.append((row, prices))
-    names = slugs(f"{row.provider} {row.model}" for row, _ in found)
+    names = slugs(" ".join((row.provider, row.model, row.region or "")).strip() for row, _ in found)
     tokens = tuple(shape.input_tokens + shape.output_tokens for _, shape in classes)
     return tuple(
         EndpointInfo(
             endpoint=Endpoint(
-                names[f"{row.provider} {row.model}"],
+                name,
                 prices,
                 requests_per_h=None if row.requests_per_minute is None else row.requests_per_minute * 60.0,
                 tokens_per_h=None if row.tokens_per_minute is None else row.tokens_per_minute * 60.0,
@@ -310,7 +310,7 @@ def endpoints_for(
             evidenced=bool(row.latency_evidence),
             source=_source(row, today),
         )
-        for row, prices in found
+        for (row, prices), name in zip(found, names.values(), strict=True)
     )
 
 
