@@ -161,6 +161,10 @@ class _Matched:
             for at, have in enumerate(self.plan.fleet)
         )
         forbidden = tuple(self._gpu(gpu, "policy", "forbid_gpus", at) for at, gpu in enumerate(policy.forbid_gpus))
+        for at, have in enumerate(fleet):
+            if have.gpu in forbidden:
+                what, remedy = "is in the fleet and forbidden", "take it out of policy.forbid_gpus, or out of the fleet"
+                self.gather.faults.append(self.plan.fault(what, remedy, "fleet", at, "gpu", value=have.gpu))
         rules = policy.model_copy(update={"forbid_gpus": forbidden})
         return self.plan.model_copy(update={"fleet": fleet, "policy": rules})
 

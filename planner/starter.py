@@ -11,9 +11,6 @@ from pathlib import Path
 
 from hardware_profiles.curve import write_text
 from hardware_profiles.faults import Fault, InputError
-from planner.inputs import Checked, check_inputs
-
-__all__ = ["STARTER_FILES", "Checked", "check_inputs", "write_starter"]
 
 STARTER_FILES = ("forecast.csv", "plan.toml")
 

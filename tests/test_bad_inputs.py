@@ -431,6 +431,13 @@ AGREE: dict[str, tuple[str, list[str]]] = {
             "given with --profiles.",
         ],
     ),
+    "a fleet that is forbidden": (
+        "[policy]\nforbid_gpus = ['h100-80gb-sxm']\n[[fleet]]\ngpu = 'h100'\ngpus = 1\n",
+        [
+            "P:4: column 'fleet.0.gpu', value 'h100-80gb-sxm': is in the fleet and forbidden. "
+            "Remedy: take it out of policy.forbid_gpus, or out of the fleet."
+        ],
+    ),
     "price files": (
         "[prices]\noffers = 'nowhere.csv'\n",
         [

@@ -13,9 +13,10 @@ from pydantic import BaseModel
 
 from hardware_profiles.faults import InputError
 from planner.forecast import read_forecast
+from planner.inputs import check_inputs
 from planner.planfile import PlanFile, read_planfile
 from planner.plankeys import NOT_YET
-from planner.starter import check_inputs, write_starter
+from planner.starter import write_starter
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 STARTER = resources.files("planner") / "starter"
@@ -130,7 +131,9 @@ def test_the_example_is_what_its_generator_makes(tmp_path: Path) -> None:
 
 def test_a_forecast_alone_is_checked_and_what_is_assumed_is_said(tmp_path: Path) -> None:
     """Without a plan.toml the default model and SLO hold, and the notes say so in words for the first screen."""
-    checked = check_inputs(EXAMPLES / "forecast.csv", cwd=tmp_path)
+    alone = tmp_path / "forecast.csv"
+    alone.write_bytes((EXAMPLES / "forecast.csv").read_bytes())
+    checked = check_inputs(alone, cwd=tmp_path)
     assert [spec.model for spec in checked.workloads] == ["qwen3-32b", "qwen3-32b"]
     assert checked.notes[:2] == (
         "There is no plan.toml: its defaults hold (`planner init` writes one with every key explained).",
