@@ -36,7 +36,7 @@ def warnings(
     for d in deployments:
         name = f"{d.model} on {d.gpus_per_replica}x {d.gpu}"
         if d.kind != "measured":
-            said.append(f"{name}: the curve is {d.kind}, not measured on your GPUs; measure it with `bench run`.")
+            said.append(f"{name}: the curve is {d.kind}, not measured on your GPUs; measure it with bench run.")
         if not d.percentile_known:
             said.append(
                 f"{name}: the source states one number per latency, so the share of requests inside the SLO is unknown."
@@ -50,7 +50,7 @@ def warnings(
     used = {supply.name for supply in supplies if supply.scheme == "api"}
     for info in case.endpoints:
         if info.label in used and not info.evidenced:
-            said.append(f"{info.label}: its latency is not evidenced; measure it with `bench run --endpoint`.")
+            said.append(f"{info.label}: its latency is not evidenced; measure it with bench run --endpoint.")
         if info.label in used and info.source.stale:
             said.append(f"{info.label}: the price is undated or older than a quarter.")
     return tuple(dict.fromkeys((*said, *case.warnings)))
