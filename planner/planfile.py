@@ -39,7 +39,11 @@ def read_planfile(path: Path) -> PlanFile:
     """Read plan.toml; `InputError` names every fault at once with its line."""
     faults = Faults(str(path))
     data, text = _text(path, faults)
-    content = read_toml(text, faults)
+    try:
+        content = read_toml(text, faults)
+        json.dumps(content, default=str)
+    except (RecursionError, ValueError):
+        faults.add("is nested too deeply, or a number is too long", "write it as planner init does")
     faults.check()
     lines = key_lines(text)
     for pattern, remedy in NOT_YET.items():

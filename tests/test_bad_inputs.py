@@ -10,11 +10,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from hardware_profiles.faults import Fault, InputError
 from planner import cli
+from planner.forecast import read_forecast
+from planner.planfile import PlanFile, read_planfile
 
 HEADER = "timestamp,workload,requests,input_tokens,output_tokens\n"
 GOOD = HEADER + "".join(f"2027-01-04T{hour:02}:00:00Z,chat,100,100000,25000\n" for hour in range(24))
@@ -362,6 +369,10 @@ PLANS: dict[str, tuple[str | bytes, list[str]]] = {
         "[horizon]\nmonths = \n",
         ["P:2: not TOML: Invalid value. Remedy: mend the line."],
     ),
+    "nested without end": (
+        f"a = {'[' * 5000}{']' * 5000}",
+        ["P: is nested too deeply, or a number is too long. Remedy: write it as planner init does."],
+    ),
     "a key twice": (
         "[horizon]\nmonths = 1\nmonths = 2\n",
         ["P:3: not TOML: Cannot overwrite a value. Remedy: mend the line."],
@@ -521,6 +532,65 @@ def test_hostile_names_are_only_names(
     shown = capsys.readouterr().out
     assert all(f"  {name}: qwen3-32b" in shown for name in names)
     assert [path.name for path in tmp_path.iterdir()] == ["forecast.csv"]
+
+
+MUTATIONS = [
+    b"nan",
+    b"1e400",
+    b"-1",
+    b"",
+    b'"',
+    b",",
+    b"\r",
+    b"\n",
+    b"\x00",
+    b"\xff",
+    b"20270104",
+    b"+25:00",
+    b"9999",
+    b"#",
+    b"=",
+]
+MUTATIONS += [
+    b"[",
+    b"]]",
+    b"{a=1}",
+    b"inf",
+    b"2027-01-01",
+    b"'",
+    b"=",
+    b".",
+    b"\xe2\x80\xa8",
+    b"1e-320",
+    b"true",
+    b"[[fleet]]\n",
+]
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    name=st.sampled_from(["forecast.csv", "plan.toml"]),
+    cuts=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 12), st.sampled_from(MUTATIONS)), min_size=1, max_size=4),
+)
+def test_whatever_the_bytes(
+    tmp_path_factory: pytest.TempPathFactory, name: str, cuts: list[tuple[float, int, bytes]]
+) -> None:
+    """A damaged file is read or refused with faults that can be printed; no other exception ever comes out."""
+    content = bytearray((resources.files("planner") / "starter" / name).read_bytes())
+    for where, length, patch in cuts:
+        at = int(where * len(content))
+        content[at : at + length] = patch
+    path = tmp_path_factory.mktemp("damaged") / name
+    path.write_bytes(bytes(content))
+    faults: tuple[Fault, ...] = ()
+    try:
+        if name == "plan.toml":
+            assert isinstance(read_planfile(path), PlanFile)
+        else:
+            assert np.isfinite(read_forecast(path).requests).all()
+    except InputError as error:
+        faults = error.faults
+    assert all(fault.remedy and str(path) in str(fault) for fault in faults)
 
 
 def test_a_shell_sees_status_1_and_no_traceback(tmp_path: Path) -> None:
