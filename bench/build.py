@@ -20,7 +20,7 @@ from bench.plan import RUN_FILE, RunFile, read_run
 from bench.records import digest
 from bench.selfcheck import Ceiling
 from bench.watch import Watch, read_watch
-from hardware_profiles.curve import Conditions, Curve, Point, merge_points
+from hardware_profiles.curve import Conditions, Curve, Point, Shape, merge_points
 from hardware_profiles.faults import Fault, InputError
 
 CEILING_FILE = "ceiling.json"
@@ -57,7 +57,31 @@ def points_of(folder: Path, run: RunFile, watches: Iterable[Watch]) -> list[Poin
         point = point_of(evidence, before=before[1] if before and same else None)
         points.append(point)
         before = (evidence, point)
-    return points
+    shapes = _common_shapes(gathered, points)
+    return [point.model_copy(update={"shape": shapes[i]}) for i, point in enumerate(points)]
+
+
+def _common_shapes(gathered: list[Evidence], points: list[Point]) -> list[Shape]:
+    """Points of one law get one shape, the mean over what all of them served: windows differ by luck only."""
+    served: dict[str, list[Point]] = {}
+    laws = [evidence.stage.shape.model_dump_json() for evidence in gathered]
+    for law, point in zip(laws, points, strict=True):
+        served.setdefault(law, []).append(point)
+    return [_mean_shape(served[law]) for law in laws]
+
+
+def _mean_shape(points: list[Point]) -> Shape:
+    weights = [point.completed or 0 for point in points]
+    weights = weights if any(weights) else [1] * len(points)
+
+    def mean(values: list[float]) -> float:
+        return round(sum(w * value for w, value in zip(weights, values, strict=True)) / sum(weights), 1)
+
+    return Shape(
+        input_tokens=mean([point.shape.input_tokens for point in points]),
+        output_tokens=mean([point.shape.output_tokens for point in points]),
+        cached_tokens=mean([point.shape.cached_tokens for point in points]),
+    )
 
 
 def gather(folder: Path, run: RunFile, watch: Watch) -> Evidence:

@@ -157,7 +157,7 @@ def balance(evidence: Evidence) -> Check:
 
 def stationary(evidence: Evidence) -> Check:
     """The number in flight neither climbs nor falls through the window."""
-    found = stats.stationarity(evidence.records, evidence.window)
+    found = stats.stationarity(evidence.records, evidence.window, mode=evidence.stage.mode)
     if found.stationary is None:
         return _unknown("stationary", found.reason)
     return Check(

@@ -1,0 +1,335 @@
+"""Every verdict fires on what it is for, and does not on a sound stage; none fires where it cannot know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import stats
+from bench.bottleneck import bottleneck
+from bench.gpu import Reading
+from bench.judge import CHECKS, Evidence, judge
+from bench.prompts import Fixed
+from bench.records import Records, from_rows
+from bench.schedule import Stage
+from bench.scrape import Snapshot
+from bench.selfcheck import Ceiling
+from bench.watch import Watch
+from hardware_profiles.curve import Check
+
+ZERO = 1000.0
+LOAD, USERS_S, TTFT, E2E, TOKENS = 40.0, 4, 0.1, 0.5, 5
+NAN = math.nan
+
+
+def rows(**changes: Any) -> list[dict[str, Any]]:
+    """Four users, each sending the next request when the last one ended: 80 requests of 0.5 s each in 40 s."""
+    made = []
+    for number in range(int(LOAD / E2E) * USERS_S):
+        sent = number // USERS_S * E2E + number % USERS_S * 0.01
+        row = {
+            "request": number,
+            "worker": 0,
+            "scheduled_s": sent,
+            "sent_s": sent,
+            "first_token_s": sent + TTFT,
+            "first_visible_s": sent + TTFT,
+            "last_token_s": sent + E2E,
+            "end_s": sent + E2E - 0.001,
+            "asked_input": 100,
+            "asked_cached": 0,
+            "asked_output": TOKENS,
+            "input_tokens": 100,
+            "cached_tokens": 0,
+            "output_tokens": TOKENS,
+            "reasoning_tokens": 0,
+            "events": TOKENS,
+            "status": "ok",
+            "error": "",
+            "server_queue_s": NAN,
+            "server_ttft_s": NAN,
+            "server_generation_s": NAN,
+        }
+        made.append(row | {key: change(row) if callable(change) else change for key, change in changes.items()})
+    return made
+
+
+def records(**changes: Any) -> Records:
+    made = rows(**changes)
+    chunks = [np.linspace(row["first_token_s"], row["last_token_s"], TOKENS) for row in made]
+    return from_rows(made, chunks)
+
+
+COUNT = len(rows())
+
+
+def page(at_s: float, done: int = 0, **changes: Any) -> Snapshot:
+    """The server's page with `done` requests behind it, all as the records have them."""
+    counted = {
+        "running": float(USERS_S),
+        "waiting": 0.0,
+        "kv_cache_use": 0.5,
+        "preemptions": 0.0,
+        "input_tokens": 100.0 * done,
+        "output_tokens": float(TOKENS * done),
+        "prefix_queries_tokens": 100.0 * done,
+        "prefix_hits_tokens": 0.0,
+        "requests": float(done),
+        "aborted": 0.0,
+        "ttft_sum_s": TTFT * done,
+        "ttft_count": float(done),
+        "e2e_sum_s": E2E * done,
+        "e2e_count": float(done),
+        "tpot_sum_s": (E2E - TTFT) / (TOKENS - 1) * done,
+        "tpot_count": float(done),
+        "queue_sum_s": 0.0,
+        "queue_count": float(done),
+    }
+    return Snapshot(unix_s=ZERO + at_s, **(counted | changes))
+
+
+def reading(at_s: float, **changes: Any) -> Reading:
+    facts: dict[str, Any] = {
+        "energy_j": 300 * at_s,
+        "power_w": 300.0,
+        "power_limit_w": 700.0,
+        "clock_sm_mhz": 1980.0,
+        "throttled": (),
+        "memory_used_gib": 60.0,
+        "processes": (7,),
+    }
+    return Reading(unix_s=ZERO + at_s, **(facts | changes))
+
+
+STAGE = Stage(name="s", mode="closed", shape=Fixed(input_tokens=100, output_tokens=TOKENS), seed=0, load=USERS_S)
+OPEN = Stage(name="s", mode="open", shape=Fixed(input_tokens=100, output_tokens=TOKENS), seed=0, rate_per_s=8.0)
+WATCH = Watch(
+    stage="s",
+    records_sha256="",
+    before=page(-1, running=0.0),
+    after=page(LOAD + 1, COUNT, running=0.0),
+    pages=tuple(page(at + 0.25) for at in range(int(LOAD))),
+    readings=tuple(reading(float(at)) for at in range(int(LOAD) + 1)),
+)
+CEILING = Ceiling(
+    streams=512,
+    events_per_s=20_000,
+    error_s=0.001,
+    ttft_error_p99_s=0.0005,
+    gap_error_p99_s=0.0001,
+    kept_share=1.0,
+    workers=1,
+    wire="raw",
+    capped=True,
+    measured_at="2026-11-20",
+    client={},
+)
+SOUND = Evidence(
+    stage=STAGE,
+    records=records(),
+    window=stats.Window(5.0, 35.0),
+    zero_unix_s=ZERO,
+    client={"cpu_share": 0.3},
+    watch=WATCH,
+    ceiling=CEILING,
+    own_processes=(7,),
+)
+
+
+def verdicts(evidence: Evidence) -> dict[str, Check]:
+    return {check.name: check for check in judge(evidence)}
+
+
+def watch(**changes: Any) -> Callable[[], Evidence]:
+    return lambda: replace(SOUND, watch=WATCH.model_copy(update=changes))
+
+
+def seen(stage: Stage = STAGE, **changes: Any) -> Callable[[], Evidence]:
+    return lambda: replace(SOUND, stage=stage, records=records(**changes))
+
+
+def after(**changes: Any) -> Callable[[], Evidence]:
+    return watch(after=page(LOAD + 1, COUNT, **({"running": 0.0} | changes)))
+
+
+def every(n: int, value: Any, key: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda row: value if row["request"] % n == 0 else row[key]
+
+
+def test_a_sound_stage_passes_everything() -> None:
+    """No check fires, none is unknown, and their order is the one that curves have."""
+    found = verdicts(SOUND)
+    assert list(found) == [check.__name__ for check in CHECKS]
+    assert {name: check.verdict for name, check in found.items()} == dict.fromkeys(found, "pass")
+
+
+FIRES: list[tuple[str, Callable[[], Evidence], str]] = [
+    (
+        "server_alive",
+        watch(server_death="vLLM ended (exit status 3) while it was being measured"),
+        "vLLM ended (exit status 3) while it was being measured",
+    ),
+    ("errors", seen(status=every(50, "http_500", "status")), "2.1% of the window's requests failed"),
+    (
+        "client_ceiling",
+        lambda: replace(SOUND, ceiling=CEILING.model_copy(update={"streams": 3, "capped": False})),
+        "4 streams and 40 events/s; within 1 ms the client holds 3 streams and 20000 events/s",
+    ),
+    (
+        "client_ceiling",
+        lambda: replace(SOUND, ceiling=CEILING.model_copy(update={"events_per_s": 39, "capped": False})),
+        "4 streams and 40 events/s; within 1 ms the client holds 512 streams and 39 events/s",
+    ),
+    (
+        "client_busy",
+        lambda: replace(SOUND, client={"cpu_share": 0.95}),
+        "the busiest client process used 95% of a core",
+    ),
+    (
+        "client_lag",
+        seen(scheduled_s=lambda row: row["sent_s"] - 0.011),
+        "99 % were sent within 11.0 ms",
+    ),
+    (
+        "in_flight",
+        watch(pages=tuple(page(at + 0.25, running=1.0, waiting=1.9) for at in range(int(LOAD)))),
+        "client 4.00, server 2.90 (running + waiting) on average over 30 pages",
+    ),
+    (
+        "balance",
+        seen(end_s=lambda row: row["end_s"] + (8 if row["sent_s"] > 20 else 0)),
+        "240 requests sent and ",
+    ),
+    (
+        "stationary",
+        seen(status=lambda row: "reset" if row["sent_s"] > 20 and row["request"] % 2 else "ok"),
+        "tokens arriving: ",
+    ),
+    ("server_latency", after(ttft_sum_s=0.11 * 2 * COUNT), "means: TTFT 100.00 ms (server 220.00 ms), TPOT 100.00 ms"),
+    ("server_latency", after(tpot_sum_s=0.110 * COUNT), "means: TTFT 100.00 ms (server 100.00 ms), TPOT 100.00 ms"),
+    ("server_latency", after(e2e_sum_s=0.45 * COUNT), "means: TTFT 100.00 ms (server 100.00 ms), TPOT 100.00 ms"),
+    ("tokens", after(output_tokens=TOKENS * COUNT - 1.0), f"input {100 * COUNT} (server {100 * COUNT}), output "),
+    ("tokens", after(input_tokens=100.0 * COUNT + 1), f"input {100 * COUNT} (server {100 * COUNT + 1}), output "),
+    ("prefix_hits", after(prefix_hits_tokens=100 * COUNT * 0.05), "asked 0.0%, seen 5.0%"),
+    ("prefix_hits", seen(asked_cached=48), "asked 48.0%, seen 0.0%"),
+    ("drained", after(waiting=2.0), "0 unanswered, 2 left on the server"),
+    ("drained", seen(status=every(200, "unfinished", "status")), "2 unanswered, 0 left on the server"),
+    (
+        "gpu_throttled",
+        watch(readings=(*WATCH.readings[:20], reading(20.5, throttled=("HwThermalSlowdown", "SwPowerCap")))),
+        "slowed by HwThermalSlowdown",
+    ),
+    ("gpu_shared", watch(readings=tuple(reading(at, processes=(7, 9)) for at in range(40))), "1 other processes"),
+    (
+        "gpu_settings",
+        watch(readings=(*WATCH.readings, reading(LOAD, power_limit_w=500.0))),
+        "power limit 500 to 700 W",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "evidence", "reason"), FIRES, ids=[f"{n}-{i}" for i, (n, _, _) in enumerate(FIRES)])
+def test_each_check_fires(name: str, evidence: Callable[[], Evidence], reason: str) -> None:
+    """On what it is for, with a reason that names both witnesses."""
+    found = verdicts(evidence())[name]
+    assert found.verdict == "fail", found
+    assert found.reason.startswith(reason)
+
+
+def test_every_check_has_a_case_that_fires() -> None:
+    """No verdict without a test that makes it fire."""
+    assert {name for name, _, _ in FIRES} == {check.__name__ for check in CHECKS}
+
+
+BLIND = watch(before=None, after=None, pages=(), pages_reason="/metrics has no vLLM numbers", readings=())
+UNKNOWN: list[tuple[str, Callable[[], Evidence], str]] = [
+    *(
+        (name, BLIND, "/metrics has no vLLM numbers")
+        for name in ("in_flight", "server_latency", "tokens", "prefix_hits")
+    ),
+    *(
+        (name, watch(readings=(), gpu_reason="no GPU"), "no GPU")
+        for name in ("gpu_throttled", "gpu_shared", "gpu_settings")
+    ),
+    ("gpu_throttled", watch(readings=(reading(10, throttled=None),)), "the driver does not tell"),
+    (
+        "gpu_shared",
+        lambda: replace(SOUND, own_processes=None),
+        "the driver does not tell which processes are the server's",
+    ),
+    ("client_ceiling", lambda: replace(SOUND, ceiling=None), "this machine's client ceiling is not known: "),
+    (
+        "client_ceiling",
+        lambda: replace(SOUND, ceiling=CEILING.model_copy(update={"streams": 3})),
+        "4 streams and 40 events/s; within 1 ms the client holds 3 streams and 20000 events/s at least",
+    ),
+    ("client_busy", lambda: replace(SOUND, client={}), "the client's processor share was not measured"),
+    ("stationary", lambda: replace(SOUND, window=stats.Window(5, 9)), "the window is shorter than ten E2E times"),
+    ("tokens", seen(status=every(200, "reset", "status")), "failed requests have tokens that only the server counted"),
+    ("tokens", seen(output_tokens=-1), "one side did not count them"),
+    ("server_latency", after(ttft_count=COUNT - 1.0), f"the server counted {COUNT - 1.0} TTFT, the client {COUNT}"),
+]
+
+
+@pytest.mark.parametrize(("name", "evidence", "reason"), UNKNOWN)
+def test_what_cannot_be_known_is_unknown(name: str, evidence: Callable[[], Evidence], reason: str) -> None:
+    """Neither passed nor failed, with the reason why."""
+    found = verdicts(evidence())[name]
+    assert found.verdict == "unknown", found
+    assert found.reason.startswith(reason)
+
+
+def test_a_window_without_requests_fails_and_breaks_nothing() -> None:
+    """An empty stage is judged too: no exception, and it is not usable."""
+    found = verdicts(replace(SOUND, window=stats.Window(100, 101)))
+    assert (found["errors"].verdict, found["errors"].reason) == ("fail", "no request was sent in the window")
+    assert found["client_lag"].verdict == "unknown"
+    nothing = verdicts(replace(SOUND, records=from_rows([], []), window=stats.Window(0, 1)))
+    assert nothing["errors"].verdict == "fail"
+
+
+def test_a_warm_cache_that_was_asked_for_passes() -> None:
+    """Half of the input asked from the cache and found there; what was cold at first is allowed for."""
+    cached = after(prefix_hits_tokens=100 * COUNT * 0.48 - 2 * 48)
+    evidence = replace(cached(), records=records(asked_cached=48))
+    assert verdicts(evidence)["prefix_hits"].verdict == "pass"
+
+
+def test_an_open_loop_is_judged_by_its_number_in_flight() -> None:
+    """Requests that last longer and longer climb in flight: neither stationary nor balanced."""
+    late = {key: (lambda row, key=key: row[key] + row["sent_s"] / 10) for key in ("last_token_s", "end_s")}
+    found = verdicts(seen(OPEN, **late)())
+    assert (found["stationary"].verdict, found["balance"].verdict) == ("fail", "fail")
+    assert {verdicts(replace(SOUND, stage=OPEN))[name].verdict for name in ("stationary", "balance")} == {"pass"}
+
+
+QUEUED = tuple(page(at + 0.25, running=3.0, waiting=1.0) for at in range(int(LOAD)))
+FULL = tuple(page(at + 0.25, running=3.0, waiting=1.0, kv_cache_use=0.99) for at in range(int(LOAD)))
+POWER = tuple(reading(at, throttled=("SwPowerCap",)) for at in range(40))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "saturated", "expected"),
+    [
+        # nothing waits and more load still gives more
+        (lambda: SOUND, False, None),
+        (lambda: SOUND, True, "compute"),
+        (watch(pages=QUEUED), False, "queue"),
+        (watch(pages=FULL), False, "kv_cache"),
+        (watch(readings=POWER), True, "power"),
+        # a power cap below saturation holds nothing back
+        (watch(readings=POWER), False, None),
+        (lambda: replace(SOUND, client={"cpu_share": 0.99}), True, "client"),
+        # without pages nobody can tell a queue from compute
+        (BLIND, True, "unknown"),
+    ],
+)
+def test_what_held_a_point_back(evidence: Callable[[], Evidence], saturated: bool, expected: str | None) -> None:
+    """The client first, then the queue or the KV cache behind it, then power, else compute."""
+    found = evidence()
+    assert bottleneck(found, judge(found), saturated=saturated) == expected
