@@ -17,7 +17,7 @@ def usd(value: float | None) -> str:
     """An amount of money: whole dollars from 1000, cents below, three digits below one dollar.
 
     >>> usd(1234567.8), usd(12.5), usd(0.01234), usd(0.9), usd(-1500.4), usd(0), usd(None)
-    ('USD 1,234,568', 'USD 12.50', 'USD 0.0123', 'USD 0.90', '-USD 1,500', 'USD 0', 'unknown')
+    ('USD 1,234,568', 'USD 12.50', 'USD 0.0123', 'USD 0.90', 'USD -1,500', 'USD 0', 'unknown')
     """
     if value is None:
         return UNKNOWN
@@ -31,7 +31,7 @@ def usd(value: float | None) -> str:
     else:
         digits = f"{float(f'{size:.3g}'):.9f}".rstrip("0")
         digits = digits.ljust(len("0.00"), "0")
-    return f"{'-' if value < 0 else ''}USD {digits}"
+    return f"USD {'-' if value < 0 else ''}{digits}"
 
 
 def big(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Writes a review's folder: plan.json, CSV tables, pictures, Markdown; all of it or nothing.
+"""Writes a review's folder: plan.json, CSV tables, pictures, Markdown, page; all of it or nothing.
 
 The files are made in a temporary folder beside the wanted one, which is then renamed. A folder that is there already is
 replaced only when it is a review (its plan.json says so); files in it that Spillway does not write are kept, so that
@@ -10,18 +10,20 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from hardware_profiles.curve import write_text
 from hardware_profiles.faults import Faults, InputError
-from planner.drawing import PictureFormat, render
+from planner.drawing import render
 from planner.hourly import HourTable
 from planner.markdown import markdown
+from planner.page import page
+from planner.page import shown as page_picture
 from planner.pictures import pictures
 from planner.plan import Plan, write_plan
 from planner.tables import hours_table, plan_tables
 
-_FORMATS: tuple[PictureFormat, ...] = ("png", "svg")
 _IN_MARKDOWN = 2
 
 
@@ -47,16 +49,25 @@ def write_review(plan: Plan, hours: HourTable, folder: Path) -> tuple[Path, ...]
 
 def _write(plan: Plan, hours: HourTable, folder: Path) -> tuple[str, ...]:
     write_plan(plan, folder / "plan.json")
-    drawn = pictures(plan, hours)[:_IN_MARKDOWN]
-    texts = {"report.md": markdown(plan, drawn), **plan_tables(plan), "hours.csv": hours_table(hours)}
+    drawn, shown = pictures(plan, hours), []
+    images: dict[str, bytes] = {}
+    for place, picture in enumerate(drawn):
+        png, wide = render(partial(picture.draw, False), "png", "svg")
+        (narrow,) = render(partial(picture.draw, True), "svg")
+        shown.append(page_picture(picture, wide, narrow))
+        if place < _IN_MARKDOWN:
+            images |= {f"{picture.stem}.png": png, f"{picture.stem}.svg": wide}
+    texts = {
+        "report.html": page(plan, shown),
+        "report.md": markdown(plan, drawn[:_IN_MARKDOWN]),
+        **plan_tables(plan),
+        "hours.csv": hours_table(hours),
+    }
     for name, text in texts.items():
         write_text(folder / name, text)
-    names = ["plan.json", *texts]
-    for picture in drawn:
-        for wanted, content in zip(_FORMATS, render(lambda: picture.draw(False), *_FORMATS), strict=True):  # noqa: B023  # called at once
-            names.append(f"{picture.stem}.{wanted}")
-            (folder / names[-1]).write_bytes(content)
-    return tuple(names)
+    for name, content in images.items():
+        (folder / name).write_bytes(content)
+    return ("plan.json", *texts, *images)
 
 
 def _check_ours(folder: Path) -> None:
