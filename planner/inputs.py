@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from hardware_profiles.curve import Curve, Point
-from hardware_profiles.facts import gpus, models
+from hardware_profiles.facts import GpuFacts, ModelFacts, gpus, models
 from hardware_profiles.faults import Fault, InputError
 from hardware_profiles.library import curves_for, load_curves, user_dir
 from hardware_profiles.names import resolve_gpu, resolve_model
@@ -79,12 +79,13 @@ def check_inputs(
         )
     )
     curves = gather.read(lambda: load_curves(own))
-    if plan is None or book is None or curves is None:
+    facts = gather.read(lambda: (gpus(own), models(own)))
+    if plan is None or book is None or curves is None or facts is None:
         gather.check()
         raise AssertionError("unreachable")
     names = forecast.workloads if forecast else tuple(plan.workloads)
     specs = gather.read(lambda: workloads_for(plan, names, model=model)) or tuple(Workload() for _ in names)
-    matched = _Matched(plan, book, curves, own=own, asked=model, gather=gather)
+    matched = _Matched(plan, book, curves, facts=facts, asked=model, gather=gather)
     workloads = tuple(matched.workload(name, spec) for name, spec in zip(names, specs, strict=True))
     ruled = matched.rules()
     gather.check()
@@ -124,11 +125,12 @@ class _Matched:
         book: PriceBook,
         curves: tuple[Curve, ...],
         *,
-        own: Path | None,
+        facts: tuple[Mapping[str, GpuFacts], Mapping[str, ModelFacts]],
         asked: str | None,
         gather: _Gather,
     ) -> None:
-        self.plan, self.book, self.curves, self.own, self.asked, self.gather = plan, book, curves, own, asked, gather
+        self.plan, self.book, self.curves, self.asked, self.gather = plan, book, curves, asked, gather
+        self.gpus, self.models = facts
         self.notes: list[str] = []
 
     def workload(self, name: str, spec: Workload) -> Workload:
@@ -140,7 +142,7 @@ class _Matched:
             self._can_be_served(name, spec)
             return spec
         try:
-            found, note = resolve_model(spec.model, models(self.own))
+            found, note = resolve_model(spec.model, self.models)
         except InputError as error:
             self._model_fault(name, spec.model, error.faults[0])
             return spec
@@ -194,7 +196,7 @@ class _Matched:
 
     def _gpu(self, text: str, *keys: str | int) -> str:
         try:
-            gpu, note = resolve_gpu(text, gpus(self.own))
+            gpu, note = resolve_gpu(text, self.gpus)
         except InputError as error:
             fault = error.faults[0]
             self.gather.faults.append(self.plan.fault(fault.what, fault.remedy, *keys, value=text))

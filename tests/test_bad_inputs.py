@@ -382,9 +382,9 @@ PLANS: dict[str, tuple[str | bytes, list[str]]] = {
         ["P:2: is not encoded in UTF-8: byte 29 is 0xe9. Remedy: save the file in UTF-8."],
     ),
     "not built yet": (
-        "growth = 0.2\n[workloads.chat]\ndeadline_h = 24\n",
+        "scenarios = 3\n[workloads.chat]\ndeadline_h = 24\n",
         [
-            "P:1: column 'growth': is not supported yet. Remedy: put the growth into the forecast's rows.",
+            "P:1: column 'scenarios': is not supported yet. Remedy: plan each scenario by itself.",
             "P:3: column 'workloads.chat.deadline_h': is not supported yet. "
             "Remedy: leave it out: all work is served in its hour.",
         ],
@@ -480,6 +480,21 @@ def test_all_files_are_told_at_once(
     lines = run(tmp_path, files, capsys, monkeypatch)
     assert lines[0] == f"error: F:3: column 'requests', value 'x': is not a number. {PLAIN}"
     assert {line.split(":")[1] for line in lines} >= {" F", " D/offers.csv"}
+
+
+def test_facts_of_ones_own_are_told_as_their_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in models.toml of a user's own folder is that file's, not the workload's that names a model."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "models.toml").write_text("[models.mine]\nlayers = 'many'\n")
+    work = tmp_path / "work"
+    work.mkdir()
+    files = {"forecast.csv": GOOD, "plan.toml": "[workloads.chat]\nmodel = 'mine'\n"}
+    lines = run(work, files, capsys, monkeypatch, "--profiles", str(own))
+    assert lines
+    assert all(line.startswith(f"error: {own / 'models.toml'}:") for line in lines)
 
 
 def test_the_model_asked_for(
