@@ -12,6 +12,7 @@ Tokens are counted by the server's `usage`: a chunk may carry several tokens, an
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -259,9 +260,50 @@ def _stamps(kept: Exchange, body: _Body, ends: Ints) -> Ints:
     return arrived
 
 
-def seconds(nanoseconds: Ints, zero_ns: int) -> Floats:
-    """Stamps as seconds since the stage's zero."""
-    return (nanoseconds - zero_ns) / 1e9
+def to_row(kept: Exchange, zero_ns: int, *, counts_choices: bool = False) -> tuple[dict[str, Any], Floats]:
+    """What came of one exchange, as a row of records (without what was asked) and its chunk arrivals."""
+    reply = decode(kept, counts_choices=counts_choices)
+    chunk_s = (reply.chunk_ns - zero_ns) / 1e9
+    row = {
+        "scheduled_s": (kept.scheduled_ns - zero_ns) / 1e9,
+        "sent_s": (kept.sent_ns - zero_ns) / 1e9 if kept.sent_ns else math.nan,
+        "first_token_s": chunk_s[0] if len(chunk_s) else math.nan,
+        "first_visible_s": math.nan if reply.visible_ns is None else (reply.visible_ns - zero_ns) / 1e9,
+        "last_token_s": chunk_s[-1] if len(chunk_s) else math.nan,
+        "end_s": (kept.end_ns - zero_ns) / 1e9,
+        "input_tokens": reply.input_tokens,
+        "cached_tokens": reply.cached_tokens,
+        "output_tokens": reply.output_tokens,
+        "reasoning_tokens": reply.reasoning_tokens,
+        "events": len(chunk_s),
+        "status": reply.status,
+        "error": reply.error,
+        "server_queue_s": reply.server_s.get("queue_time", math.nan),
+        "server_ttft_s": reply.server_s.get("time_to_first_token", math.nan),
+        "server_generation_s": reply.server_s.get("generation_time", math.nan),
+    }
+    return row, chunk_s
+
+
+def peek(kept: Exchange, zero_ns: int, *, chat: bool) -> tuple[float, ...]:
+    """A few microseconds' look at an exchange while the load runs: (ok, end, TTFT, E2E, TPOT, output tokens).
+
+    For progress and for stopping only: the first `data:` (chat: the second, after the role) is taken for the first
+    token and the last read for the last one; `decode` tells the truth later.
+    """
+    end_s = (kept.end_ns - zero_ns) / 1e9
+    at = kept.raw.find(b"data:", kept.raw.find(b"data:") + 5 if chat else 0)
+    if kept.status or b" 200 " not in kept.raw[:16] or at < 0:
+        return 0.0, end_s, math.nan, math.nan, math.nan, 0.0
+    told = kept.raw.rfind(b'"completion_tokens":')
+    digits = kept.raw[told + 20 : told + 30].lstrip()
+    tokens = int(digits[: len(digits) - len(digits.lstrip(b"0123456789"))] or 0) if told >= 0 else 0
+    marks = np.frombuffer(kept.marks, dtype=np.int64).reshape(-1, 2)
+    reads = np.cumsum(np.frombuffer(kept.reads, dtype=np.uint32))
+    first, last = marks[np.searchsorted(reads, at, side="right")], marks[-1]
+    sent_s, first_s, last_s = kept.sent_ns / 1e9, first[0] + first[1] / 1e9, last[0] + last[1] / 1e9
+    tpot_s = (last_s - first_s) / (tokens - 1) if tokens > 1 else math.nan
+    return 1.0, end_s, first_s - sent_s, last_s - sent_s, tpot_s, float(tokens)
 
 
 def _number(value: Any) -> int:

@@ -158,7 +158,7 @@ class Prompts:
         self._nonce = nonce & 0xFFFFFFFF
         self._base = vocab_size or 16
         self._words = vocab_size is None
-        size = max(_POOL, 2 * longest_input)
+        size = _POOL + longest_input
         ids = np.random.default_rng([seed, 3]).integers(0, vocab_size or len(_WORDS), size)
         texts = [_WORDS[i] for i in ids] if self._words else [str(i) for i in ids]
         self._joint = " " if self._words else ","
@@ -188,7 +188,8 @@ class Prompts:
         rest = tokens - len(head)
         if not rest:
             return text
-        start = (number * _GOLDEN & 0xFFFFFFFFFFFFFFFF) % (len(self._starts) - rest)
+        # where a piece begins does not depend on its length, so that a shorter one is a longer one's head
+        start = (number * _GOLDEN & 0xFFFFFFFFFFFFFFFF) % _POOL
         return text + self._joint.encode() + self._pool[self._starts[start] : self._starts[start + rest] - 1]
 
 

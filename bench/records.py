@@ -110,7 +110,9 @@ COLUMNS: Final = tuple(item.name for item in fields(Records) if not item.name.st
 
 def from_rows(rows: Sequence[Mapping[str, Any]], chunks: Sequence[Floats]) -> Records:
     """Records of row dictionaries (keys are `COLUMNS`) and each row's chunk arrivals, ordered by their sending."""
-    columns = {name: np.array([row[name] for row in rows], dtype=_dtype(name)) for name in COLUMNS}
+    columns: dict[str, NDArray[Any]] = {
+        name: np.array([row[name] for row in rows], dtype=_dtype(name)) for name in COLUMNS
+    }
     begins = np.concatenate(([0], np.cumsum([len(part) for part in chunks]))).astype(np.int64)
     joined = np.concatenate(chunks) if chunks else np.empty(0)
     return _ordered(Records(**columns, chunk_from=begins, chunk_s=joined.astype(np.float64)))

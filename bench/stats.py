@@ -40,6 +40,8 @@ from hardware_profiles.slo import Slo
 QUANTILES: dict[Statistic, float] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 SAFETY = 1.25
 FEWEST_BATCHES, MOST_BATCHES = 5, 20
+FEWEST_E2E = 10
+"""A window of fewer E2E times than this cannot be told to be steady."""
 SLACK_CAP = 3.0
 """A request that took 100 times its limit tells no more about the queue than one that took three times."""
 
@@ -164,8 +166,8 @@ def stationarity(records: Records, window: Window, *, mode: Literal["closed", "o
     served = records.select(records.ok)
     typical = float(np.median(e2e_s(served))) if len(served) else math.inf
     step = typical / 4
-    if window.length_s < 10 * typical or not step > 0:
-        return Stationarity(None, None, "the window is shorter than ten E2E times")
+    if window.length_s < FEWEST_E2E * typical or not step > 0:
+        return Stationarity(None, None, f"the window is shorter than {FEWEST_E2E} E2E times")
     bins = min(int(window.length_s / step), 4096)
     edges = np.linspace(window.start_s, window.end_s, bins + 1)
     if mode == "open":
