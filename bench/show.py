@@ -106,7 +106,7 @@ def write_plot(curve: Curve, path: Path, *, ttft_s: float | None = None, tpot_s:
         console = Console(record=True, width=160, file=io.StringIO())
         console.print(curve_table(curve))
         table = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
-        title = html_escape(f"{curve.model} on {curve.gpu.name}")
+        title = html_escape(printable(f"{curve.model} on {curve.gpu.name}"))
         body = f"<h1>{title}</h1>\n{svg[svg.index('<svg') :]}\n{table}"
         write_text(
             path, f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>\n{body}\n</html>\n'
@@ -126,7 +126,7 @@ def _plot(curve: Curve, kind: str, ttft_s: float | None, tpot_s: float | None) -
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({"svg.hashsalt": "spillway", "font.size": 9}):
+    with mpl.rc_context({"svg.hashsalt": "spillway", "font.size": 9, "text.parse_math": False}):
         figure = Figure(figsize=(12, 4), layout="constrained")
         axes = figure.subplots(1, 3)
         for number, shape in enumerate(shapes(curve)):
@@ -138,7 +138,7 @@ def _plot(curve: Curve, kind: str, ttft_s: float | None, tpot_s: float | None) -
             axis.set(xlabel=x, ylabel=y, ylim=(0, None))
             axis.grid(alpha=0.3)
         axes[0].legend(title="input/output tokens")
-        figure.suptitle(f"{curve.model} on {curve.gpu.count} x {curve.gpu.name} ({curve.kind})".replace("$", r"\$"))
+        figure.suptitle(printable(f"{curve.model} on {curve.gpu.count} x {curve.gpu.name} ({curve.kind})"))
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
         return buffer.getvalue()

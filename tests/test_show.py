@@ -1,0 +1,137 @@
+"""Tables, pictures and comparisons come from the curve and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench.compare import common_levels, comparison_table, difference
+from bench.show import curve_table, library_table, write_plot
+from hardware_profiles.curve import Check, Conditions, Curve, Estimate, Gpu, Point, Shape
+from hardware_profiles.faults import InputError
+
+SHAPE = Shape(input_tokens=1024, output_tokens=256)
+
+
+def point(size: float, **changes: Any) -> Point:
+    facts: dict[str, Any] = {
+        "shape": SHAPE,
+        "mode": "closed",
+        "load": size,
+        "throughput_per_s": size / 2,
+        "output_tokens_per_s": size * 128,
+        "ttft_s": {"p50": Estimate(value=0.1, low=0.09, high=0.12), "p95": Estimate(value=0.2)},
+        "tpot_s": {"p50": Estimate(value=0.0125), "p95": Estimate(value=0.02)},
+        "checks": (Check(name="errors", verdict="pass", reason="none"),),
+    }
+    return Point(**(facts | changes))
+
+
+def curve(*points: Point, **changes: Any) -> Curve:
+    conditions = Conditions(engine="vllm", engine_version="0.32.0", measured_at="2026-11-20", notes=("[red]a note",))
+    facts: dict[str, Any] = {
+        "kind": "measured",
+        "model": "a<b>[bold]model\x1b[2J",
+        "precision": "bf16",
+        "gpu": Gpu(name="h100-80gb-sxm", count=2),
+        "conditions": conditions,
+        "points": points,
+    }
+    return Curve(**(facts | changes))
+
+
+FAILED = Check(name="client_busy", verdict="fail", reason="the busiest client process used 99% of a core")
+TWO = curve(
+    point(1),
+    point(2, checks=(FAILED,), bottleneck="client"),
+    point(4, mode="open", load=None, offered_rate_per_s=1.5, ttft_s={}, tpot_s={}, kv_cache_use=0.5, power_w=651.4),
+)
+
+
+def printed(renderable: Any) -> str:
+    console = Console(width=200, color_system=None)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+def test_a_curve_is_a_table() -> None:
+    """A row a point; intervals as half-widths; the unknown is empty; the marked point says what failed and why."""
+    text = printed(curve_table(TWO))
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
+    assert rows == [
+        ["1", "0.5", "128", "100 ±20", "200", "12.5", "20", "", "", "", "", "1 pass"],
+        ["2", "1", "256", "100 ±20", "200", "12.5", "20", "", "", "", "", "FAIL: client_busy (client)"],
+        ["1.5/s", "2", "512", "", "", "", "", "50%", "", "651", "", "1 pass"],
+    ]
+    assert "failed at 2: client_busy: the busiest client process used 99% of a core" in text
+
+
+def test_names_from_a_file_steer_nothing() -> None:
+    """Markup and control characters of names and notes are shown, not obeyed."""
+    text = printed(curve_table(TWO))
+    assert "a<b>[bold]model\\x1b[2J on 2 x h100-80gb-sxm, vllm 0.32.0, bf16, measured" in text
+    assert "note: [red]a note" in text
+    assert "[bold]model\\x1b[2J" in printed(library_table((TWO,)))
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "html"])
+def test_pictures(tmp_path: Path, ending: str) -> None:
+    """Each kind is written whole, the same bytes every time, and HTML is self-contained with names escaped."""
+    path = tmp_path / f"curve.{ending}"
+    write_plot(TWO, path, ttft_s=0.5, tpot_s=0.03)
+    first = path.read_bytes()
+    write_plot(TWO, path, ttft_s=0.5, tpot_s=0.03)
+    assert path.read_bytes() == first
+    assert first[:4] in (b"\x89PNG", b"<?xm", b"<!do")
+    if ending == "html":
+        text = first.decode()
+        assert "<h1>a&lt;b&gt;[bold]model" in text
+        assert "src=" not in text
+        assert "a<b>" not in text
+
+
+def test_a_picture_of_no_kind_is_a_fault(tmp_path: Path) -> None:
+    """The ending tells the kind."""
+    with pytest.raises(InputError) as caught:
+        write_plot(TWO, tmp_path / "curve.pdf")
+    assert caught.value.faults[0].remedy == "end it in .png, .svg or .html"
+    assert not list(tmp_path.iterdir())
+
+
+def estimate(value: float, half: float | None) -> Estimate:
+    return Estimate(value=value) if half is None else Estimate(value=value, low=value - half, high=value + half)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict"),
+    [
+        # 10 +- 1 against 12 +- 1: apart by more than sqrt(2)
+        (estimate(10, 1), estimate(12, 1), "slower"),
+        (estimate(12, 1), estimate(10, 1), "faster"),
+        # apart by less than sqrt(2)
+        (estimate(10, 1), estimate(11.4, 1), "cannot tell"),
+        # one side has no interval, or no value
+        (estimate(10, 1), estimate(20, None), "cannot tell"),
+        (None, estimate(20, 1), "cannot tell"),
+    ],
+)
+def test_differences(first: Estimate | None, second: Estimate | None, verdict: str) -> None:
+    """A difference counts when it is larger than the root of the sum of both half-widths' squares."""
+    assert difference(first, second, lower_is_faster=True).verdict == verdict
+    opposite = {"slower": "faster", "faster": "slower"}.get(verdict, verdict)
+    assert difference(first, second, lower_is_faster=False).verdict == opposite
+
+
+def test_levels_in_common() -> None:
+    """Same shape, mode and load, on both sides usable; the table says when there is none."""
+    other = curve(point(1, ttft_s={"p50": estimate(0.05, 0.001)}), point(2), point(8))
+    assert [first.load for first, _ in common_levels(TWO, other)] == [1]
+    row = next(line for line in printed(comparison_table(TWO, other)).splitlines() if line.startswith("│"))
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == [
+        *("1024/256", "1", "1.000", "cannot tell", "0.500", "faster", "1.000", "cannot tell")
+    ]
+    assert "no shape and load in common" in printed(comparison_table(TWO, curve(point(64))))
