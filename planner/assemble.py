@@ -14,8 +14,9 @@ answer can be told in the user's words.
 from __future__ import annotations
 
 import calendar
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -104,7 +105,8 @@ def assemble(
 ) -> Case:
     """State the decision; `InputError` when a workload's model has neither a usable curve nor an endpoint."""
     span = horizon(forecast, plan)
-    whole, tiled = tile(forecast, span.hours)
+    tiled, note = tile(forecast, span.hours)
+    whole = grown(tiled, span, plan)
     workloads = _workloads(whole, specs)
     names = tuple(f"{w.slug}.{i}" for w in workloads for i in range(len(w.shapes.classes)))
     places = places_for(book, plan)
@@ -113,7 +115,8 @@ def assemble(
     used = tuple(place for place in places if any(d.place is place for d in deployments))
     offers = offers_for(book, plan, span, today, places=used)
     shapes = tuple((w.model, shape) for w in workloads for shape in w.shapes.classes)
-    endpoints = endpoints_for(book, plan, today, shapes, tuple(w.spec.residency for w in workloads for _ in w.classes))
+    where = tuple(w.spec.residency for w in workloads for _ in w.classes)
+    endpoints = endpoints_for(book, plan, span, today, classes=shapes, residency=where)
     _each_can_be_served(workloads, stated, endpoints, missing)
     problem = Problem(
         epochs=span.epochs,
@@ -128,7 +131,7 @@ def assemble(
         unserved_usd_per_request=_penalties(workloads, stated, offers, endpoints),
         tail=plan.horizon.tail,
     )
-    told = (*noted, *forecast.notes, *([tiled] if tiled else []), *_notes(workloads, span))
+    told = (*noted, *forecast.notes, *([note] if note else []), *_notes(workloads, span))
     notes = (*told, *missing, *supply_notes(book, deployments, offers))
     return Case(problem, whole, plan, span, workloads, deployments, offers, endpoints, notes, ())
 
@@ -145,12 +148,36 @@ def horizon(forecast: Forecast, plan: PlanFile) -> Span:
     if plan.horizon.hours is not None:
         hours = plan.horizon.hours
         return Span(start, hours * 12 / 8760, hours, (Epoch("start", hours),), rate)
-    if forecast.hours < hours and rate == 0:
+    if forecast.hours < hours and rate == 0 and not _changes(plan):
         return Span(start, months, hours, (Epoch("start", hours),), rate)
     epochs = tuple(
         Epoch(f"{_month_start(start, m):%Y.%m}", length, (1 + rate) ** (-m / 12)) for m, length in enumerate(lengths)
     )
     return Span(start, months, hours, epochs, rate)
+
+
+def _changes(plan: PlanFile) -> bool:
+    """Whether demand or prices change from month to month."""
+    trends = plan.price_trends
+    rates = (trends.api_per_year, trends.rental_per_year, trends.purchase_per_year, plan.growth.requests_per_year)
+    return any(rates) or any(plan.growth.workloads.values()) or any(fleet.until for fleet in plan.fleet)
+
+
+def grown(forecast: Forecast, span: Span, plan: PlanFile) -> Forecast:
+    """The forecast with every hour's requests and tokens multiplied by its month's growth."""
+    if not (plan.growth.requests_per_year or any(plan.growth.workloads.values())):
+        return forecast
+    bounds = np.cumsum([_month_hours(span.start, m) for m in range(math.ceil(span.months) + 1)])
+    month = np.searchsorted(bounds, np.arange(span.hours), side="right")
+    factors = [[plan.growth.factor(name, m) for name in forecast.workloads] for m in range(int(month.max()) + 1)]
+    by_hour: Array = np.array(factors)[month]
+    return replace(
+        forecast,
+        requests=forecast.requests * by_hour,
+        input_tokens=forecast.input_tokens * by_hour,
+        cached_input_tokens=forecast.cached_input_tokens * by_hour,
+        output_tokens=forecast.output_tokens * by_hour,
+    )
 
 
 def best_curves(curves: Iterable[Curve], model: str) -> tuple[Curve, ...]:
@@ -265,10 +292,14 @@ def _blocks(span: Span, workloads: tuple[CaseWorkload, ...]) -> Blocks:
 
 
 def _limits(plan: PlanFile, offers: tuple[OfferInfo, ...]) -> tuple[Limit, ...]:
-    owned = {info.offer.name: info.gpus_per_unit for info in offers if info.scheme == "owned"}
-    if plan.policy.max_owned_gpus is None or not owned:
-        return ()
-    return (Limit("owned_gpus", owned, float(plan.policy.max_owned_gpus)),)
+    owned = [info for info in offers if info.scheme == "owned"]
+    found = []
+    if owned and plan.policy.max_owned_gpus is not None:
+        gpus = {info.offer.name: info.gpus_per_unit for info in owned}
+        found.append(Limit("owned_gpus", gpus, float(plan.policy.max_owned_gpus)))
+    if owned and plan.site.max_kw is not None:
+        found.append(Limit("site_kw", {info.offer.name: info.kw_per_unit for info in owned}, plan.site.max_kw))
+    return tuple(found)
 
 
 def _most_gpus(workloads: tuple[CaseWorkload, ...], deployments: tuple[Deployment, ...]) -> float:
@@ -328,7 +359,7 @@ def _notes(workloads: tuple[CaseWorkload, ...], span: Span) -> Iterable[str]:
     for workload in workloads:
         lost = workload.shapes.residual
         if lost.hours:
-            yield f"{workload.name}: {lost.hours} hours lie outside the shape classes and take the nearest."
+            yield f"{workload.name}: {lost.hours} hours are rounded by at most half a token per request to fit its shapes."
 
 
 def supply_notes(

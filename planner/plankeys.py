@@ -36,13 +36,10 @@ DEFAULT_MODEL = "qwen3-32b"
 DEFAULT_SLO = Slo(ttft_s=2.0, tpot_s=0.03, attainment=0.95)
 
 NOT_YET: Mapping[str, str] = {
-    "growth": "put the growth into the forecast's rows",
-    "price_trends": "leave it out: prices stay as the price book has them",
     "scenarios": "plan each scenario by itself",
     "workloads.*.deadline_h": "leave it out: all work is served in its hour",
     "workloads.*.substitutes": "name the one model that shall serve it",
     "horizon.start": "leave it out: the plan begins with the forecast's first hour",
-    "site.max_kw": "set max_owned_gpus in [policy]",
     "policy.max_share_per_provider": "forbid providers in [policy]",
 }
 """Keys (`*` stands for any name) that a later planner will act on, and what to do until then."""
@@ -99,6 +96,35 @@ class Horizon(Value):
         if self.months is not None and self.hours is not None:
             raise _rule("there are months and hours", "keep one of them")
         return self
+
+
+class Growth(Value):
+    """[growth]: how demand changes over the horizon, as shares per year, compounding by the month."""
+
+    requests_per_year: Annotated[float, Field(gt=-1, le=100)] = 0.0
+    """0.5: half as much again after a year."""
+    workloads: dict[Name, Annotated[float, Field(gt=-1, le=100)]] = Field(default_factory=dict)
+    """By workload, in place of the figure for all."""
+
+    def factor(self, workload: str, month: int) -> float:
+        """Demand in that month of the horizon over demand in its first.
+
+        >>> Growth(requests_per_year=0.21).factor("chat", 6)
+        1.1
+        """
+        return float((1 + self.workloads.get(workload, self.requests_per_year)) ** (month / 12))
+
+
+class PriceTrends(Value):
+    """[price_trends]: how prices change over the horizon, as shares per year, compounding by the month.
+
+    What is signed keeps the price of the month in which it is signed.
+    """
+
+    api_per_year: Annotated[float, Field(gt=-1, le=10)] = 0.0
+    rental_per_year: Annotated[float, Field(gt=-1, le=10)] = 0.0
+    purchase_per_year: Annotated[float, Field(gt=-1, le=10)] = 0.0
+    """Of servers to be bought; what running them costs stays."""
 
 
 class Site(Value):
@@ -171,6 +197,8 @@ class PlanFile(Value):
 
     workloads: dict[Name, Workload] = Field(default_factory=dict)
     horizon: Horizon = Horizon()
+    growth: Growth = Growth()
+    price_trends: PriceTrends = PriceTrends()
     site: Site = Site()
     policy: Policy = Policy()
     fleet: tuple[Fleet, ...] = ()
@@ -197,11 +225,12 @@ def workloads_for(plan: PlanFile, names: tuple[str, ...], *, model: str | None =
     `model` takes the place of `DEFAULT_MODEL` where a section names none.
     """
     faults = []
-    for name in plan.workloads:
+    sections = [("workloads", name) for name in plan.workloads]
+    for *table, name in [*sections, *(("growth", "workloads", name) for name in plan.growth.workloads)]:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             remedy = f"rename it to '{near[0]}'" if near else f"remove it; the forecast has {', '.join(names)}"
-            faults.append(plan.fault("the forecast has no such workload", remedy, "workloads", name))
+            faults.append(plan.fault("the forecast has no such workload", remedy, *table, name))
     if faults:
         raise InputError(*faults)
     found = [plan.workloads.get(name, Workload()) for name in names]

@@ -78,7 +78,8 @@ class Line:
 class Offer:
     """A way to have GPUs. `term_epochs` None keeps a purchase to the end; `bought` False is switched on by the hour.
 
-    `price_path[m]` multiplies every price of a purchase (or of an hour on demand) in epoch m; empty means constant.
+    `price_path[m]` multiplies every price of a purchase (or of an hour on demand) in epoch m, empty for none; of an
+    offer with `running_costs_stay` only what is paid at once (a server gets cheaper, the power that it draws does not).
     `existing[m]` units are there already in epoch m and owe nothing more. `residual_usd[a]` is what one unit is worth
     when the horizon ends `a` epochs after its purchase (last entry beyond), empty for nothing.
     """
@@ -96,6 +97,7 @@ class Offer:
     whole: bool = True
     existing: tuple[float, ...] = ()
     price_path: tuple[float, ...] = ()
+    running_costs_stay: bool = False
     residual_usd: tuple[float, ...] = ()
 
     @property
@@ -235,12 +237,13 @@ class Problem:
         start = bought_in + offer.lead_epochs
         inside = self.active_epochs(offer, bought_in)
         present_hours = sum(self.epochs[m].hours * self.epochs[m].discount for m in inside)
-        lines += [(line.name, factor * line.usd * present_hours) for line in offer.committed]
+        running = 1.0 if offer.running_costs_stay else factor
+        lines += [(line.name, running * line.usd * present_hours) for line in offer.committed]
         if offer.term_epochs is not None and self.tail == "full":
             past = start + offer.term_epochs - max(start, len(self.epochs))
             last = self.epochs[-1]
             owed_h = max(0, min(past, offer.term_epochs)) * last.hours * last.discount
-            lines.append(("owed past the horizon", factor * offer.committed_usd_per_h * owed_h))
+            lines.append(("owed past the horizon", running * offer.committed_usd_per_h * owed_h))
         if offer.residual_usd and offer.term_epochs is None:
             age = min(len(self.epochs) - bought_in, len(offer.residual_usd) - 1)
             lines.append(("residual value", -factor * offer.residual_usd[age] * self.end_discount))

@@ -37,6 +37,12 @@ class Span:
     epochs: tuple[Epoch, ...]
     rate: float
 
+    def path(self, per_year: float) -> tuple[float, ...]:
+        """A price's multiplier in every epoch; empty where it does not change."""
+        if not per_year or len(self.epochs) == 1:
+            return ()
+        return tuple((1 + per_year) ** (m / 12) for m in range(len(self.epochs)))
+
 
 @dataclass(frozen=True)
 class Place:
@@ -66,6 +72,8 @@ class OfferInfo:
     term_months: int | None
     usd_per_gpu_h: float
     source: Source
+    kw_per_unit: float = 0.0
+    """Of the site's power that it takes, owned units only."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,13 @@ def offers_for(
             rows = [row for row in _rented_rows(book, plan) if row.gpu == place.gpu]
             rows = [row for row in rows if place.region in (None, row.region)]
             found += [_rented(row, span, today, place) for row in _undominated(rows)]
+    trends = plan.price_trends
+    per_year = {
+        "owned": trends.purchase_per_year,
+        "reserved": trends.rental_per_year,
+        "on demand": trends.rental_per_year,
+    }
+    found = [replace(i, offer=replace(i.offer, price_path=span.path(per_year.get(i.scheme, 0.0)))) for i in found]
     names = slugs(f"{info.label} {i}" if _repeats(found, info) else info.label for i, info in enumerate(found))
     return tuple(_named(info, name) for info, name in zip(found, names.values(), strict=True))
 
@@ -124,7 +139,13 @@ def site_of(book: PriceBook, plan: PlanFile) -> Site:
     """The price book's site with plan.toml's figures in place of its own."""
     stated = {
         name: value
-        for name in ("power_usd_per_kwh", "pue", "colocation_usd_per_kw_month", "staff_usd_per_month")
+        for name in (
+            "power_usd_per_kwh",
+            "pue",
+            "colocation_usd_per_kw_month",
+            "staff_usd_per_month",
+            "staff_usd_per_gpu_month",
+        )
         if (value := getattr(plan.site, name)) is not None
     }
     return book.site.model_copy(update=stated)
@@ -159,11 +180,13 @@ def _owned(own: Ownership, site: Site, span: Span, today: date, place: Place) ->
         {place.pool: 1 / gpus},
         upfront=tuple(Line(name, usd * gpus) for name, usd in upfront.items() if usd),
         committed=tuple(Line(name, usd * gpus) for name, usd in committed.items() if usd),
+        running_costs_stay=True,
         residual_usd=tuple(own.capital_usd * gpus * own.residual_share(age) for age in ages),
     )
     usd_per_gpu_h = own.capital_usd / (_MONTH_H * own.life_months) + sum(committed.values())
     label = f"{own.gpu} owned"
-    return OfferInfo(offer, label, "owned", "yours", own.gpu, gpus, None, usd_per_gpu_h, _source(own, today))
+    kw = own.provisioned_w / 1000 * gpus
+    return OfferInfo(offer, label, "owned", "yours", own.gpu, gpus, None, usd_per_gpu_h, _source(own, today), kw)
 
 
 def _busy_usd_per_gpu_h(own: Ownership, site: Site) -> float:
@@ -278,11 +301,13 @@ def _named(info: OfferInfo, name: str) -> OfferInfo:
 def endpoints_for(
     book: PriceBook,
     plan: PlanFile,
+    span: Span,
     today: date,
+    *,
     classes: tuple[tuple[str, Shape], ...],
     residency: tuple[tuple[str, ...], ...],
 ) -> tuple[EndpointInfo, ...]:
-    """Every endpoint that sells the model of at least one class, under the plan's rules."""
+    """Every endpoint that sells the model of at least one class (model, shape), under the plan's rules."""
     if "api" in plan.policy.forbid:
         return ()
     found = []
@@ -303,6 +328,7 @@ def endpoints_for(
                 requests_per_h=None if row.requests_per_minute is None else row.requests_per_minute * 60.0,
                 tokens_per_h=None if row.tokens_per_minute is None else row.tokens_per_minute * 60.0,
                 tokens_per_request=tokens,
+                price_path=span.path(plan.price_trends.api_per_year),
             ),
             label=f"{row.provider} API ({row.model})",
             provider=row.provider,
