@@ -1,7 +1,8 @@
 """Tables and plots of curves, all from the `Curve` value that the file holds.
 
-A table row is one point: its load, what it served, TTFT and TPOT, and what the checks said. Latencies are printed in
-milliseconds, with the 95 % interval where the curve has one. The plot shows throughput against load, and TPOT and TTFT
+A table row is one point: its load, what it served, TTFT and TPOT, and what the checks said. Latencies are medians in
+milliseconds (for a published point whatever its source states), with the 95 % interval where the curve has one; a
+column without a number is left out. The plot shows throughput against load, and TPOT and TTFT
 against throughput with the SLO's limits; shapes have their own colour, marked points are hollow.
 """
 
@@ -16,16 +17,16 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hardware_profiles.curve import Curve, Estimate, Point, Shape, write_text
+from hardware_profiles.curve import Curve, Estimate, Point, Shape, Statistic, write_text
 from hardware_profiles.faults import Fault, InputError, printable
 
 _COLUMNS = (
     "load",
     "req/s",
-    "out tok/s",
-    "TTFT p50 ms",
+    "tok/s",
+    "TTFT ms",
     "p95",
-    "TPOT p50 ms",
+    "TPOT ms",
     "p95",
     "KV",
     "hit",
@@ -56,11 +57,14 @@ def curve_table(curve: Curve) -> Group:
 
 def points_table(points: list[Point]) -> Table:
     """The points of one shape."""
-    table = Table(title=_shape_text(points[0].shape), title_justify="left", title_style="")
-    for column in _COLUMNS:
-        table.add_column(column, justify="left" if column == "checks" else "right", no_wrap=True)
-    for point in points:
-        table.add_row(*(escape(cell) for cell in point_row(point)), style=None if point.usable else "red")
+    rows = [point_row(point) for point in points]
+    told = [number for number in range(len(_COLUMNS)) if any(row[number] for row in rows)]
+    table = Table(title=f"{_shape_text(points[0].shape)} tokens", title_justify="left", title_style="")
+    for number in told:
+        column = _COLUMNS[number]
+        table.add_column(column, justify="left" if column == "checks" else "right", no_wrap=column != "checks")
+    for point, row in zip(points, rows, strict=True):
+        table.add_row(*(escape(row[number]) for number in told), style=None if point.usable else "red")
     return table
 
 
@@ -71,9 +75,9 @@ def point_row(point: Point) -> tuple[str, ...]:
         _load(point),
         _number(point.throughput_per_s, ".3g"),
         _number(point.output_tokens_per_s, ".4g"),
-        _ms(ttft.get("p50")),
+        _ms(typical(ttft)),
         _ms(ttft.get("p95")),
-        _ms(tpot.get("p50")),
+        _ms(typical(tpot)),
         _ms(tpot.get("p95")),
         _number(point.kv_cache_use, ".0%"),
         _number(point.prefix_hit_rate, ".0%"),
@@ -83,10 +87,15 @@ def point_row(point: Point) -> tuple[str, ...]:
     )
 
 
+def typical(estimates: dict[Statistic, Estimate]) -> Estimate | None:
+    """The median; where a source states something else, that."""
+    return estimates.get("p50") or estimates.get("mean") or estimates.get("unstated")
+
+
 def verdicts(point: Point) -> str:
-    """`12 pass`, `11 pass, 3 unknown`, `FAIL: errors`; and what held the point back."""
+    """`12 pass`, `11 pass, 3 unknown`, `FAIL: errors`; and what held the point back; nothing without checks."""
     if not point.checks:
-        return "none"
+        return ""
     failed = [check.name for check in point.checks if check.verdict == "fail"]
     counts = {kind: sum(check.verdict == kind for check in point.checks) for kind in ("pass", "unknown")}
     told = f"FAIL: {', '.join(failed)}" if failed else ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
@@ -152,12 +161,14 @@ def _draw(axes: list, points: list[Point], colour: str) -> None:  # type: ignore
     label = _shape_text(points[0].shape)
     axes[0].plot([p.load for p in closed], [p.output_tokens_per_s for p in closed], color=colour, label=label)
     axes[0].set_xscale("log", base=2)
+    axes[0].xaxis.set_major_formatter("{x:g}")
     for point in closed:
         face = colour if point.usable else "none"
         axes[0].plot(point.load, point.output_tokens_per_s, "o", color=colour, markerfacecolor=face)
     for axis, name in ((axes[1], "tpot_s"), (axes[2], "ttft_s")):
-        for statistic, style in (("p50", "-o"), ("p95", ":")):
-            seen = [(p.output_tokens_per_s, getattr(p, name).get(statistic)) for p in closed]
+        latencies = [getattr(p, name) for p in closed]
+        for picked, style in ((map(typical, latencies), "-o"), ((each.get("p95") for each in latencies), ":")):
+            seen = [(p.output_tokens_per_s, estimate) for p, estimate in zip(closed, picked, strict=True)]
             known = [(x, estimate.value * 1e3) for x, estimate in seen if estimate is not None]
             axis.plot(*zip(*known, strict=True), style, color=colour) if known else None
 

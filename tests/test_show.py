@@ -63,9 +63,9 @@ def test_a_curve_is_a_table() -> None:
     text = printed(curve_table(TWO))
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
     assert rows == [
-        ["1", "0.5", "128", "100 ±20", "200", "12.5", "20", "", "", "", "", "1 pass"],
-        ["2", "1", "256", "100 ±20", "200", "12.5", "20", "", "", "", "", "FAIL: client_busy (client)"],
-        ["1.5/s", "2", "512", "", "", "", "", "50%", "", "651", "", "1 pass"],
+        ["1", "0.5", "128", "100 ±20", "200", "12.5", "20", "", "", "1 pass"],
+        ["2", "1", "256", "100 ±20", "200", "12.5", "20", "", "", "FAIL: client_busy (client)"],
+        ["1.5/s", "2", "512", "", "", "", "", "50%", "651", "1 pass"],
     ]
     assert "failed at 2: client_busy: the busiest client process used 99% of a core" in text
 
