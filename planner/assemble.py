@@ -359,7 +359,7 @@ def _notes(workloads: tuple[CaseWorkload, ...], span: Span) -> Iterable[str]:
     for workload in workloads:
         lost = workload.shapes.residual
         if lost.hours:
-            yield f"{workload.name}: {lost.hours} hours are rounded by at most half a token per request to fit its shapes."
+            yield f"{workload.name}: {lost.hours} hours are rounded by at most half a token a request."
 
 
 def supply_notes(
