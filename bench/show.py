@@ -197,21 +197,19 @@ def _number(value: float | None, form: str) -> str:
 
 def library_table(curves: tuple[Curve, ...]) -> Table:
     """What `bench list` prints."""
-    table = Table()
-    for column in ("GPU", "model", "precision", "parallel", "engine", "kind", "points", "when"):
-        table.add_column(column, justify="right" if column == "points" else "left")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for column in ("GPUs", "model", "weights", "engine", "kind", "points", "when"):
+        table.add_column(column, justify="right" if column == "points" else "left", no_wrap=column == "GPUs")
     for curve in curves:
         conditions = curve.conditions
-        engine = f"{conditions.engine} {conditions.engine_version or ''}".strip()
-        parallel = f"tp{curve.tensor_parallel} pp{curve.pipeline_parallel} dp{curve.data_parallel}"
-        when = (conditions.measured_at or conditions.source_date or "")[:10]
         cells = (
             f"{curve.gpu.count} x {curve.gpu.name}",
             curve.model,
-            curve.precision or "",
-            parallel,
-            engine,
+            f"{curve.precision or '?'} tp{curve.tensor_parallel}",
+            f"{conditions.engine} {conditions.engine_version or '?'}",
             curve.kind,
+            str(len(curve.points)),
+            (conditions.measured_at or conditions.source_date or "")[:7],
         )
-        table.add_row(*(escape(printable(cell)) for cell in cells), str(len(curve.points)), when)
+        table.add_row(*(escape(printable(cell)) for cell in cells))
     return table

@@ -1,0 +1,107 @@
+"""The command line as a user meets it; runs against a real server are in test_build.py and test_real_vllm.py."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+BENCH = [sys.executable, "-m", "bench.cli"]
+
+
+def bench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*BENCH, *arguments], capture_output=True, text=True, cwd=cwd, timeout=60, check=False)
+
+
+def test_help_answers_at_once(tmp_path: Path) -> None:
+    """Under 0.4 s in the best of five (others use this machine too), and nothing heavy was imported."""
+    best = min(_timed("--help", cwd=tmp_path) for _ in range(5))
+    assert best < 0.4
+    heavy = "{'locust', 'gevent', 'numpy', 'pandas', 'pyarrow', 'scipy', 'matplotlib', 'pydantic'}"
+    program = f"import sys, bench.cli; print(sorted({heavy} & set(sys.modules)))"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert told.stdout == "[]\n"
+
+
+def _timed(*arguments: str, cwd: Path) -> float:
+    started = time.monotonic()
+    assert bench(*arguments, cwd=cwd).returncode == 0
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("command", ["run", "resume", "selfcheck", "show", "list", "recompute", "compare"])
+def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
+    """Each answers --help."""
+    done = bench(command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Usage: " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ("run", "--model", "llama-3-8b", "--gpu", "a100"),
+            (
+                "error: column '--gpu', value 'a100-80gb-sxm': no NVIDIA GPU on this machine (NVML: NVML Shared Library "
+                "Not Found). Remedy: measure a server that runs elsewhere with --endpoint URL, or vLLM on this processor with "
+                "--gpu cpu.\n"
+            ),
+        ),
+        (
+            ("run", "--model", "tiny", "--gpu", "cpu", "--endpoint", "http://127.0.0.1:9"),
+            (
+                "error: value 'http://127.0.0.1:9': the endpoint does not answer: <urlopen error [Errno 111] Connection "
+                "refused>. Remedy: check --endpoint, and --key-env where it wants a key.\n"
+            ),
+        ),
+        (
+            ("run", "--model", "tiny", "--gpu", "cpu", "--server-python", "/no/python", "--fresh"),
+            (
+                "error: value '/no/python': the server's Python cannot be run. Remedy: name one that has vLLM: "
+                "--server-python PATH.\n"
+            ),
+        ),
+        (
+            ("show", "no.json"),
+            "error: no.json: cannot be read (No such file or directory). Remedy: check the path and its permissions.\n",
+        ),
+        (
+            ("recompute", "nowhere"),
+            (
+                "error: nowhere/run.json: cannot be read (No such file or directory). Remedy: name the folder of a `bench "
+                "run` (.bench/<name>).\n"
+            ),
+        ),
+    ],
+)
+def test_faults_are_one_line_and_exit_status_1(arguments: tuple[str, ...], told: str, tmp_path: Path) -> None:
+    """No traceback, the remedy named, no curve half-written."""
+    if "a100" in arguments and Path("/proc/driver/nvidia").exists():
+        pytest.skip("this machine has an NVIDIA driver")
+    done = bench(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, told)
+    assert not list(tmp_path.glob("hardware_profiles/**/*"))
+
+
+def test_a_run_is_never_written_over_unless_asked(tmp_path: Path) -> None:
+    """A folder with a run in it is left as it is."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "run.json").write_text("{}")
+    done = bench("run", "--model", "tiny", "--gpu", "cpu", "--raw", "mine", cwd=tmp_path)
+    folder = tmp_path / "mine"
+    assert done.stderr == (
+        f"error: {folder}: holds a run already. Remedy: `bench resume {folder}` goes on with it; --fresh removes it; "
+        "--raw names another folder.\n"
+    )
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
+
+
+def test_shipped_curves_are_listed(tmp_path: Path) -> None:
+    """`bench list` shows the library, published curves as such."""
+    done = bench("list", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "h100-80gb-sxm" in done.stdout
