@@ -1,8 +1,9 @@
-"""Writes a review's folder: plan.json, CSV tables, pictures, Markdown, page; all of it or nothing.
+"""Writes a review's folder: plan.json, CSV tables, pictures, Markdown, page, spreadsheet; all of it or nothing.
 
 The files are made in a temporary folder beside the wanted one, which is then renamed. A folder that is there already is
 replaced only when it is a review (its plan.json says so); files in it that Spillway does not write are kept, so that
-notes beside a report survive the next run. The same plan and hours give the same bytes.
+notes beside a report survive the next run. The same plan and hours give the same bytes. The spreadsheet needs XlsxWriter
+and is left out where that is not installed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import shutil
 import tempfile
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from hardware_profiles.curve import write_text
@@ -23,6 +25,7 @@ from planner.page import shown as page_picture
 from planner.pictures import pictures
 from planner.plan import Plan, write_plan
 from planner.tables import hours_table, plan_tables
+from planner.workbook import workbook
 
 _IN_MARKDOWN = 2
 
@@ -65,9 +68,10 @@ def _write(plan: Plan, hours: HourTable, folder: Path) -> tuple[str, ...]:
     }
     for name, text in texts.items():
         write_text(folder / name, text)
-    for name, content in images.items():
+    binary = images | ({"review.xlsx": workbook(plan)} if find_spec("xlsxwriter") else {})
+    for name, content in binary.items():
         (folder / name).write_bytes(content)
-    return ("plan.json", *texts, *images)
+    return ("plan.json", *texts, *binary)
 
 
 def _check_ours(folder: Path) -> None:
