@@ -35,13 +35,14 @@ def solve(
     reports: Annotated[Path, typer.Option(help="Folder in which the review's folder is written.")] = Path("reports"),
     gap: Annotated[float, typer.Option(min=0.0, max=1.0, help="Gap to prove, a share.")] = 0.005,
     time_limit: Annotated[float, typer.Option(min=1.0, help="Seconds to search for the plan.")] = 60.0,
+    what_if: Annotated[bool, typer.Option("--what-if", help="Also move the main figures and solve again.")] = False,
     today: Today = None,
 ) -> None:
     """Find the cheapest plan, prove how good it is, and write the review's folder."""
     from planner.review import Wanted, review
     from planner.screen import Screen, print_review
 
-    wanted = Wanted(forecast, plan, model, profiles, gap, time_limit, _day(today), name, reports)
+    wanted = Wanted(forecast, plan, model, profiles, gap, time_limit, _day(today), name, reports, what_if)
     with Screen() as screen:
         made = review(wanted, progress=screen.progress, step=screen.step)
     print_review(made)

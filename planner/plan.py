@@ -130,6 +130,22 @@ class Baseline(Value):
     note: str
 
 
+class Sensitivity(Value):
+    """One figure moved to both ends of a range (factors of what the plan assumes), everything decided again."""
+
+    driver: str
+    low: float
+    high: float
+    usd_low: float
+    usd_high: float
+    decision_low: dict[str, float]
+    """GPUs bought or reserved by kind of supply."""
+    decision_high: dict[str, float]
+    turns_below: float | None
+    """Factor below which the plan's decision is no longer the best; None: it holds over the range."""
+    turns_above: float | None
+
+
 class Month(Value):
     """One epoch of the plan."""
 
@@ -174,6 +190,7 @@ class Plan(Value):
     months: tuple[Month, ...]
     lines: tuple[Amount, ...]
     baselines: tuple[Baseline, ...]
+    sensitivities: tuple[Sensitivity, ...] = ()
 
 
 def read_plan(path: Path) -> Plan:

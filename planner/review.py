@@ -14,9 +14,10 @@ from planner.hourly import HourTable
 from planner.inputs import Checked, check_inputs
 from planner.names import slugs
 from planner.outcome import make_plan
-from planner.plan import Plan
+from planner.plan import Plan, Sensitivity
 from planner.report import write_review
 from planner.solve import Progress, solve
+from planner.whatif import sensitivities
 
 BASELINE_SHARE = 0.5
 """Of the plan's time limit, for all baselines together."""
@@ -35,6 +36,8 @@ class Wanted:
     today: date
     name: str | None
     reports: Path
+    what_if: bool = False
+    """Whether to move the plan's main figures and solve again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +73,17 @@ def review(
     strategies = baselines(
         case, gap=max(wanted.gap, 0.01), time_limit_s=each_s, progress=lambda s: step(f"pricing {s}")
     )
+    moved: tuple[Sensitivity, ...] = ()
+    if wanted.what_if:
+        moved = sensitivities(
+            case,
+            solution,
+            gap=max(wanted.gap, 0.01),
+            time_limit_s=each_s,
+            progress=lambda driver: step(f"moving {driver}"),
+        )
     plan, hours = make_plan(name, case, solution, strategies, digests(checked, case), made_on=wanted.today)
+    plan = plan.model_copy(update={"sensitivities": moved})
     step("writing")
     folder = wanted.reports / slugs([name])[name] if not _is_plain(name) else wanted.reports / name
     return Review(plan, hours, case, write_review(plan, hours, folder))

@@ -49,7 +49,8 @@ def print_review(made: Review) -> None:
     for sentence in plan.headline:
         console.print(_text(sentence), style="bold")
     console.print()
-    for table in (_purchases(plan), _supplies(plan), _baselines(plan)):
+    tables = [_purchases(plan), _supplies(plan), _baselines(plan)]
+    for table in (*tables, *([_sensitivities(plan)] if plan.sensitivities else [])):
         console.print(table)
     proof = f"Proof: no plan costs less than {plan.bound_usd:,.0f} USD (gap {plan.gap:.2%}, {plan.proof}); "
     passed = "the checker found no broken rule." if not plan.checks else f"THE CHECKER FOUND: {'; '.join(plan.checks)}"
@@ -106,6 +107,18 @@ def _baselines(plan: Plan) -> Table:
             table.add_row(_text(b.name), "impossible", _text(b.note))
         else:
             table.add_row(_text(b.name), f"{b.usd:,.0f}", f"{(b.usd - plan.cost_usd) / plan.cost_usd:+.1%}")
+    return table
+
+
+def _sensitivities(plan: Plan) -> Table:
+    table = Table(title="What would change the bill and the decision", title_justify="left")
+    for column in ("figure", "moved to", "USD", "the decision turns"):
+        table.add_column(column, justify="left" if column in ("figure", "the decision turns") else "right")
+    for s in plan.sensitivities:
+        below = None if s.turns_below is None else f"below {s.turns_below - 1:+.0%}"
+        above = None if s.turns_above is None else f"above {s.turns_above - 1:+.0%}"
+        turns = " and ".join(part for part in (below, above) if part) or "not in this range"
+        table.add_row(s.driver, f"{s.low - 1:+.0%} / {s.high - 1:+.0%}", f"{s.usd_low:,.0f} / {s.usd_high:,.0f}", turns)
     return table
 
 
