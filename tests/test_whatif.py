@@ -33,7 +33,8 @@ def _problem() -> Problem:
         deployments=(Deployment("a", "owned", (0.5,)), Deployment("b", "rented", (0.5,))),
         offers=(
             Offer("own", {"owned": 1.0}, upfront=(Line("server", 900.0),),
-                  committed=(Line("idle power", 0.2), Line("rack", 0.3)), running_costs_stay=True, residual_usd=(900.0, 600.0)),
+                  committed=(Line("idle power", 0.2), Line("rack", 0.3)), running_costs_stay=True,
+                  residual_usd=(900.0, 600.0)),
             Offer("reserved", {"rented": 1.0}, committed=(Line("reserved GPUs", 2.0),), term_epochs=1),
             Offer("hourly", {"rented": 1.0}, placed="hour", bought=False, usage_usd_per_h=3.0),
         ),
