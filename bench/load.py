@@ -152,6 +152,7 @@ class Load:
                 if self.stopping.is_set():
                     return
                 gevent.spawn(self._send_one, number, payload, moment_ns)
+                gevent.sleep(0)  # it sends before the next row is prepared
                 self.taken += 1
         self.exhausted = True
 

@@ -99,6 +99,7 @@ class Truth:
     arrived_ns: NDArray[np.int64]
     """The kernel's stamp on the request's first bytes."""
     sent_serial: NDArray[np.int64]
+    """Ordered, so that the sends of one request stand together, in time order."""
     sent_ns: NDArray[np.int64]
     """Just before each chunk of tokens was given to the kernel."""
 
@@ -106,7 +107,9 @@ class Truth:
 def read_truth(path: Path) -> Truth:
     """The log that a server wrote when it ended."""
     with np.load(path) as data:
-        return Truth(**{field.name: data[field.name] for field in fields(Truth)})
+        columns = {field.name: data[field.name] for field in fields(Truth)}
+    order = np.argsort(columns["sent_serial"], kind="stable")
+    return Truth(**columns | {name: columns[name][order] for name in ("sent_serial", "sent_ns")})
 
 
 class Stream:

@@ -1,31 +1,74 @@
-"""How much can this machine's client take before it, and not the server, sets the numbers?"""
+"""How much can this machine's client take before it, and not the server, sets the numbers?
+
+Why: nobody else says when their load generator distorts what it measures. So the client is first driven, on this
+machine, against the paced server, whose own send stamps are the truth, with more and more streams until its error
+passes the one allowed. Later points are judged against that ceiling.
+
+Error of a request's TTFT: |client's TTFT - (server's first send - kernel's stamp on the request's arrival there)|.
+Error of a chunk gap: |client's gap - gap between the server's two sends|. Both at the 99th percentile. The stage is a
+closed loop of 50-token answers at 20 ms a token, so that starts and ends of requests are among what is measured.
+When the paced server itself falls behind its law, or the largest load is reached, the client's ceiling is not found:
+`capped` then says that it is at least this.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from hardware_profiles.curve import Value
+import numpy as np
+from pydantic import ValidationError
+
+from bench import stats
+from bench.driver import StageRun, Target, run_stage
+from bench.paced import Law, Truth, paced, read_truth
+from bench.prompts import Prompts, Range
+from bench.records import Floats, Records
+from bench.schedule import Stage
+from hardware_profiles.curve import Value, write_text
+
+FORMAT = "spillway-ceiling/1"
+LEVELS = (64, 128, 256, 512, 1024, 2048, 4096)
+QUICK_LEVELS = (4, 8)
+KEPT = 0.99
+"""Least share of the events that arrive per second, of those that the server sends while it has `streams` requests."""
+SERVER_LATE = 1.05
+"""The server keeps to its law while its requests take at most this much longer than the law says."""
+_VOCAB = 32000
+_LAW = Law(ttft_s=0.1, tpot_s=0.02)
+_TOKENS = 50
 
 
 class Ceiling(Value):
     """The largest load that the client measured within `error_s`, on this machine, with this many workers."""
 
-    format: str = "spillway-ceiling/1"
+    format: str = FORMAT
     streams: int
     events_per_s: float
     error_s: float
-    """The error that was asked: p99 of TTFT and of chunk gaps against the paced server's own send stamps."""
+    """The error that was allowed: p99 of TTFT and of chunk gaps against the paced server's own send stamps."""
     ttft_error_p99_s: float
     gap_error_p99_s: float
     kept_share: float
-    """Events that arrived, of those the law says."""
+    """Events that arrived per second, of those that the server would have sent had it never waited for the client."""
     workers: int
     wire: str
     capped: bool
-    """True when the largest load tried still held: the ceiling is at least this."""
+    """True when no larger load could be tried fairly: the ceiling is at least this."""
     measured_at: str
     client: dict[str, str | float | int | None]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """A client's records against the server's own stamps."""
+
+    ttft_s: Floats
+    gap_s: Floats
+    unmatched: int
+    """Requests whose chunks differ in number from the server's sends (none, unless a read merged two)."""
 
 
 def find_ceiling(
@@ -38,10 +81,123 @@ def find_ceiling(
     cpus: tuple[int, ...] | None = None,
     on_level: Callable[[int, float, float], None] | None = None,
 ) -> Ceiling:
-    """Measure, write `<cache>/ceiling-<workers>.json` and return it; `on_level(streams, ttft_error_s, gap_error_s)`."""
-    raise NotImplementedError
+    """Measure, write `<cache>/ceiling-<workers>.json` and return it; `on_level(streams, ttft_error_s, gap_error_s)`.
+
+    `now` is stored as `measured_at`. A level that fails ends the search; when the first one fails its errors are
+    returned as they are, with 0 streams.
+    """
+    best: Ceiling | None = None
+    for streams in QUICK_LEVELS if quick else LEVELS:
+        for _ in range(2):  # a failure may be a neighbour's doing: it counts when it comes twice
+            seconds = 1.5 if quick else 4.0
+            level, fair = _level(cache, streams, now=now, workers=workers, error_s=error_s, cpus=cpus, seconds=seconds)
+            held = max(level.ttft_error_p99_s, level.gap_error_p99_s) <= error_s and level.kept_share >= KEPT
+            if held:
+                break
+        if on_level is not None:
+            on_level(streams, level.ttft_error_p99_s, level.gap_error_p99_s)
+        if not held:
+            if best is None:
+                best = level.model_copy(update={"streams": 0, "events_per_s": 0.0, "capped": not fair})
+            else:
+                best = best.model_copy(update={"capped": not fair})
+            break
+        best = level
+    assert best is not None
+    write_text(cache / f"ceiling-{workers}.json", best.model_dump_json(indent=1) + "\n")
+    return best
 
 
 def known_ceiling(cache: Path, *, workers: int = 1) -> Ceiling | None:
-    """The stored result, None when there is none."""
-    raise NotImplementedError
+    """The stored result; None when there is none that this version can read."""
+    try:
+        return Ceiling.model_validate_json((cache / f"ceiling-{workers}.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def errors(records: Records, truth: Truth, prompts: Prompts) -> Errors:
+    """Match each served request with the server's by the tokens that spell its number, and compare."""
+    rows = {tuple(head): row for row, head in enumerate(truth.heads.tolist())}
+    begins = np.searchsorted(truth.sent_serial, truth.serial, "left")
+    ends = np.searchsorted(truth.sent_serial, truth.serial, "right")
+    width = truth.heads.shape[1]
+    ttft, gaps, unmatched = [], [], 0
+    for row in np.flatnonzero(records.ok):
+        number = int(records.request[row])
+        told = prompts.prompt(number, int(records.asked_input[row]))[1:-1].split(b",")[:width]
+        serial = rows.get(tuple(int(token) for token in told))
+        if serial is None:
+            raise ValueError(f"the server never saw request {number}")
+        sent_ns = truth.sent_ns[begins[serial] : ends[serial]]
+        chunk_s = records.chunk_s[records.chunk_from[row] : records.chunk_from[row + 1]]
+        true_s = (sent_ns[0] - truth.arrived_ns[serial]) / 1e9
+        ttft.append(abs(records.first_token_s[row] - records.sent_s[row] - true_s))
+        if len(sent_ns) == len(chunk_s):
+            gaps.append(np.abs(np.diff(chunk_s) - np.diff(sent_ns) / 1e9))
+        else:
+            unmatched += 1
+    return Errors(np.array(ttft), np.concatenate(gaps) if gaps else np.empty(0), unmatched)
+
+
+def _level(
+    cache: Path, streams: int, *, now: str, workers: int, error_s: float, cpus: tuple[int, ...] | None, seconds: float
+) -> tuple[Ceiling, bool]:
+    """One load: what it would be as a ceiling, and whether the server kept to its law."""
+    shape = Range(input_low=90, input_high=110, output_low=_TOKENS - 5, output_high=_TOKENS + 5)
+    cap_s = seconds + 2.5
+    stage = Stage(
+        name=f"selfcheck-{streams}",
+        mode="closed",
+        load=streams,
+        shape=shape,
+        seed=1,
+        cap_s=cap_s,
+        warm_up_s=2,
+        width=None,
+    )
+    folder = cache / ".selfcheck"
+    log = folder / "truth.npz"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with paced(_LAW, log=log) as url:
+            target = Target(url=url, model="paced", vocab_size=_VOCAB)
+            run = run_stage(stage, target, folder, workers=workers, cpus=cpus)
+        return _judged(run, read_truth(log), now, workers, error_s)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _judged(run: StageRun, truth: Truth, now: str, workers: int, error_s: float) -> tuple[Ceiling, bool]:
+    window = stats.Window(run.stage.warm_up_s, run.load_s)
+    assert run.stage.load is not None
+    nonce = run.client["nonce"]
+    assert isinstance(nonce, int)
+    prompts = Prompts(seed=run.stage.seed, nonce=nonce, vocab_size=_VOCAB, longest_input=110)
+    found = errors(stats.in_window(run.records, window), truth, prompts)
+    arriving = float(np.count_nonzero(_inside(run.records.chunk_s, window))) / window.length_s
+    # how long a request took at the server; what the client adds between two of them is its own doing
+    last = np.flatnonzero(np.diff(truth.sent_serial, append=-1))
+    spans_s = (truth.sent_ns[last] - truth.arrived_ns[truth.sent_serial[last]]) / 1e9
+    tokens = len(truth.sent_ns) / len(last)
+    lawful_s = _LAW.ttft_s + (tokens - 1) * _LAW.tpot_s
+    return (
+        Ceiling(
+            streams=run.stage.load,
+            events_per_s=arriving,
+            error_s=error_s,
+            ttft_error_p99_s=float(np.quantile(found.ttft_s, 0.99)) if len(found.ttft_s) else float("inf"),
+            gap_error_p99_s=float(np.quantile(found.gap_s, 0.99)) if len(found.gap_s) else float("inf"),
+            kept_share=arriving * float(spans_s.mean()) / (run.stage.load * tokens),
+            workers=workers,
+            wire=f"{run.client['wire']}, {run.client['stamps']}",
+            capped=True,
+            measured_at=now,
+            client=run.client,
+        ),
+        float(spans_s.mean()) <= lawful_s * SERVER_LATE,
+    )
+
+
+def _inside(moments_s: Floats, window: stats.Window) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    return (moments_s >= window.start_s) & (moments_s < window.end_s)
