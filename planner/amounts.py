@@ -86,7 +86,7 @@ def against(value: float, base: float) -> str:
     ratio = value / base
     if abs(ratio - 1) < 5e-5:
         return "the same"
-    if ratio >= 3:
+    if ratio >= 2:
         return f"{ratio:.3g} times as dear"
     return f"{share(abs(ratio - 1))} {'dearer' if ratio > 1 else 'cheaper'}"
 

@@ -39,8 +39,12 @@ class Picture:
 
 
 def pictures(plan: Plan, hours: HourTable) -> tuple[Picture, ...]:
-    """All pictures, in the order in which they are read; the first two are those of the Markdown."""
-    return (_cost(plan), _demand(hours), _duration(hours), _months(plan))
+    """All pictures, in the order in which they are read; the first two are those of the Markdown.
+
+    A plan of one epoch has no months to show.
+    """
+    shown = (_cost(plan), _demand(hours), _duration(hours))
+    return (*shown, _months(plan)) if len(plan.months) > 1 else shown
 
 
 def _cost(plan: Plan) -> Picture:
@@ -109,9 +113,9 @@ def _months(plan: Plan) -> Picture:
         (month.name, *(usd(float(amounts[place])) for _, amounts in rows), usd(month.usd))
         for place, month in enumerate(plan.months)
     )
-    dearest = max(plan.months, key=lambda month: month.usd, default=None)
+    dearest = max(plan.months, key=lambda month: month.usd)
     says = "A purchase counts in the month in which it is signed, with all that it costs over the horizon."
-    if dearest is not None and plan.cost_usd:
+    if plan.cost_usd:
         part = share(dearest.usd / plan.cost_usd)
         says = f"The dearest month is {dearest.name} with {usd(dearest.usd)} ({part} of the bill). {says}"
     return Picture(

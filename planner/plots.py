@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _WIDE, _NARROW = 9.0, 4.2
 _WORK = "million tokens per hour"
+_THOUSANDS = "{x:,g}"
 _LINE_COLOURS = {
     "API": COLOURS["api"],
     "on demand": COLOURS["on demand"],
@@ -79,7 +80,7 @@ def cost_picture(plan: Plan, *, narrow: bool = False) -> Figure:
     axis.set_xlim(0, longest * (2.1 if narrow else 1.5) / unit)
     axis.locator_params(axis="x", nbins=4 if narrow else 8)
     axis.set_xticks([tick for tick in axis.get_xticks() if tick <= 1.15 * longest / unit])
-    axis.xaxis.set_major_formatter("{x:,g}")
+    axis.xaxis.set_major_formatter(_THOUSANDS)
     axis.grid(visible=False)
     axis.set_xlabel(f"{word} over {plan.horizon_months:g} months", loc="left")
     return figure
@@ -102,6 +103,7 @@ def duration_picture(hours: HourTable, *, narrow: bool = False) -> Figure:
     axis.set_ylim(0, 1.05 * float(curve.demand.max(initial=0.0)) or 1.0)
     axis.set_xlabel("share of hours, busiest first (%)")
     axis.set_ylabel(_WORK)
+    axis.yaxis.set_major_formatter(_THOUSANDS)
     figure.legend(loc="outside upper center", ncols=3 if narrow else 7)
     return figure
 
@@ -123,7 +125,7 @@ def month_picture(plan: Plan, *, narrow: bool = False) -> Figure:
     axis.set_xticks(range(0, len(names), every), [drawable(name, 10) for name in names[::every]])
     axis.set_xlim(-0.7, max(len(names), 4) - 0.3)
     axis.axhline(0, color=EDGE, linewidth=0.8)
-    axis.yaxis.set_major_formatter("{x:,g}")
+    axis.yaxis.set_major_formatter(_THOUSANDS)
     axis.set_ylabel(word)
     axis.set_xlabel("month in which it is signed or spent")
     if rows:
@@ -144,6 +146,8 @@ def month_rows(plan: Plan, most: int) -> list[tuple[str, Array]]:
 
 
 def _gpus_panel(axis: Axes, hours: HourTable, span: Span) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     x, base = np.arange(span.last - span.first + 1.0), np.zeros(span.last - span.first + 1)
     for scheme in schemes(hours):
         held = _steps(hours.gpus_held.get(scheme), span)
@@ -154,6 +158,7 @@ def _gpus_panel(axis: Axes, hours: HourTable, span: Span) -> None:
         base = base + held
     axis.step(x, base, where="post", color="#666666", linewidth=0.8)
     axis.set_ylabel("GPUs held")
+    axis.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
     _week_axes(axis, span, base)
 
 
@@ -206,3 +211,4 @@ def _week_axes(axis: Axes, span: Span, highest: Array) -> None:
     axis.set_xlim(0, hours)
     axis.set_ylim(0, 1.08 * float(highest.max(initial=0.0)) or 1.0)
     axis.set_xlabel("day, UTC")
+    axis.yaxis.set_major_formatter(_THOUSANDS)

@@ -97,7 +97,7 @@ def certainty(plan: Plan) -> Table:
         ("check", "; ".join(plan.checks) or "an independent check of every rule and every amount found nothing wrong"),
         ("worst evidence", EVIDENCE[plan.evidence]),
         ("curves", _curves(plan.deployments)),
-        ("stale prices", f"{len(stale)} of {prices} offers: {', '.join(stale)}" if stale else "none among the offers"),
+        ("stale prices", f"{len(stale)} of {prices} offers: {', '.join(stale)}" if stale else f"0 of {prices} offers"),
     ]
     return Table(("", ""), tuple(rows), words=_first(2))
 
@@ -111,6 +111,9 @@ def sections(plan: Plan) -> tuple[Section, ...]:
 
 
 def _purchases(plan: Plan) -> Section:
+    title = "What to buy, rent and commit to"
+    if not plan.purchases:
+        return Section(title, "Nothing: no GPU is bought, committed to or switched on.")
     rows = [
         (p.offer, label(p.scheme), p.provider, p.gpu, p.epoch, _term(p), number(p.units), number(p.gpus), usd(p.usd),
          usd(p.usd_per_gpu_h), share(p.utilisation))
@@ -122,7 +125,7 @@ def _purchases(plan: Plan) -> Section:
         "What to buy, commit to and switch on. Units and GPUs by the hour are the most at once; cost is that of the "
         "horizon without busy power; used is the share of GPU-hours that work fills at the SLO's capacity."
     )
-    return Section("What to buy, rent and commit to", says, Table(columns, tuple(rows), words=_first(6)), points)
+    return Section(title, says, Table(columns, tuple(rows), words=_first(6)), points)
 
 
 def _supplies(plan: Plan) -> Section:
@@ -212,6 +215,8 @@ def _months(plan: Plan) -> Section:
         "GPUs are the most held at once. A purchase counts in the month in which it is signed, with all that it costs "
         "over the horizon."
     )
+    if len(plan.months) == 1:
+        return Section("The whole horizon", "GPUs are the most held at once.", Table(columns, tuple(rows)))
     return Section("Month by month", says, Table(columns, tuple(rows)))
 
 

@@ -71,8 +71,10 @@ def week_spans(table: HourTable) -> tuple[Span, ...]:
     unserved = _by_week(tokens(table, table.unserved), count)
     if np.allclose(demand, demand[0], rtol=1e-6, atol=0) and not unserved.any():
         return (_span(table, "Every week alike" if count > 1 else "The week", 0, WEEK_H),)
-    typical = int(np.argsort(demand.sum(axis=1), kind="stable")[(count - 1) // 2])
-    worst = int(np.lexsort((-demand.max(axis=1), -unserved.sum(axis=1).round(9)))[0])
+    totals = (demand.sum(axis=1) / demand.sum()).round(9)  # so that weeks alike but for rounding tie, the first winning
+    typical = int(np.argmax(totals == np.sort(totals)[(count - 1) // 2]))
+    highest = (demand.max(axis=1) / demand.max()).round(9)
+    worst = int(np.lexsort((-highest, -unserved.sum(axis=1).round(9)))[0])
     found = [("Typical week", typical)] if typical == worst else [("Typical week", typical), ("Worst week", worst)]
     if typical == worst:
         found = [("Typical and worst week", typical)]

@@ -144,14 +144,15 @@ def test_pictures_carry_no_date_and_no_version() -> None:
 
 def test_pictures_of_a_plan_without_gpus_months_or_baselines() -> None:
     """An API-only plan has no GPU panel; empty months and baselines still draw."""
-    table = hours(200)
+    table = hours(100)
     bare = replace(table, gpus_held={}, gpus_busy={}, served={"api": table.demand})
     assert [axis.get_ylabel() for axis in demand_picture(bare).axes] == ["million tokens per hour"]
     empty = plan().model_copy(update={"months": (), "baselines": (), "cost_usd": 0.0})
     for figure in (month_picture(empty), cost_picture(empty), duration_picture(bare)):
         render(lambda: figure, "svg")  # noqa: B023  # called at once
-    for picture in pictures(empty, bare):
-        assert picture.says.endswith(".")
+    assert [picture.stem for picture in pictures(empty, bare)] == ["cost", "demand", "duration"]
+    assert pictures(empty, bare)[0].says == "This plan costs USD 0."
+    assert pictures(empty, bare)[1].says == "Over all hours APIs serve 100 % of the tokens."
 
 
 def test_schemes_stay_apart_for_the_colour_blind() -> None:
