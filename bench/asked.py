@@ -62,6 +62,7 @@ class Asked:
     stage_s: float = 120.0
     warm_up_s: float = 10.0
     width: float | None = 0.05
+    rate_requests: int = 400
     seed: int = 0
     workers: int = 1
     profiles: Path | None = None
@@ -114,7 +115,12 @@ def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan
                     "e2e_s": asked.e2e_s,
                     "attainment": asked.attainment,
                 },
-                "pace": {"stage_s": asked.stage_s, "warm_up_s": asked.warm_up_s, "width": asked.width},
+                "pace": {
+                    "stage_s": asked.stage_s,
+                    "warm_up_s": asked.warm_up_s,
+                    "width": asked.width,
+                    "rate_requests": asked.rate_requests,
+                },
                 "seed": asked.seed,
                 "workers": asked.workers,
                 "client_cpus": client_cpus,

@@ -17,7 +17,7 @@ from bench.driver import Progress
 from bench.run import Result, execute, resume, start, state_folder
 from bench.schedule import Stage
 from bench.selfcheck import find_ceiling
-from bench.show import curve_table, points_table
+from bench.show import COLUMNS, curve_table, point_row, points_table
 from bench.sweep import Events
 from hardware_profiles.curve import Point
 from hardware_profiles.faults import printable
@@ -30,15 +30,15 @@ class LiveTable:
         self._console = console
         self._points: dict[str, list[Point]] = {}
         self._now = Text("starting the server; this takes from seconds to minutes")
-        self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render)
+        self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render, transient=True)
         self.events = Events(started=self._started, progress=self._progress, finished=self._finished, ended=self._ended)
 
     def __enter__(self) -> Self:
-        self._live.start()
+        if self._console.is_terminal:
+            self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        self._now = Text("stopped" if kind else "done")
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
         self._live.stop()
 
     def _render(self) -> RenderableType:
@@ -46,8 +46,6 @@ class LiveTable:
 
     def _started(self, stage: Stage) -> None:
         self._now = Text(f"{stage.name}: starting")
-        if not self._console.is_terminal:
-            self._console.print(self._now)
 
     def _progress(self, stage: Stage, at: Progress) -> None:
         parts = [f"{stage.name}: {at.elapsed_s:.0f} of at most {stage.cap_s:.0f} s", f"{at.in_flight} in flight"]
@@ -65,6 +63,9 @@ class LiveTable:
     def _finished(self, stage: Stage, point: Point, known: bool) -> None:
         self._points.setdefault(stage.shape.model_dump_json(), []).append(point)
         self._now = Text(f"{stage.name}: {'was done' if known else 'done'}")
+        if not self._console.is_terminal:
+            told = ", ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, point_row(point), strict=True) if cell)
+            self._console.print(Text(f"{self._now}: {told}"), soft_wrap=True)
 
     def _ended(self, what: str, why: str) -> None:
         self._console.print(Text(printable(f"{what} end: {why}")))

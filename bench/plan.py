@@ -48,6 +48,14 @@ class Pace(Value):
     """A stage stops when throughput and median TPOT are known within this share; None: always to `stage_s`."""
     min_requests: Annotated[int, Field(ge=1)] = 50
     drain_s: NonNegative = 120.0
+    rate_requests: Annotated[int, Field(ge=1)] = 400
+    """Open loop: served before a stage may end early. 95 % cannot be told from less with fewer than 73 independent
+    requests (Wilson's lower bound of 100 %), and neighbouring requests are not independent."""
+
+    def open_cap_s(self, rate_per_s: float) -> float:
+        """An open-loop stage's longest load: as long as its requests take at this rate, at most four stages."""
+        needed_s = self.warm_up_s + 1.2 * self.rate_requests / rate_per_s
+        return max(self.stage_s, min(needed_s, 4 * self.stage_s))
 
     @model_validator(mode="after")
     def _load_after_the_warm_up(self) -> Self:
@@ -219,9 +227,9 @@ def stage(
         rate_per_s=rate_per_s,
         cached_share=plan.cached_share,
         block_tokens=found.block_tokens or 16,
-        cap_s=plan.pace.stage_s,
+        cap_s=plan.pace.stage_s if rate_per_s is None else plan.pace.open_cap_s(rate_per_s),
         warm_up_s=plan.pace.warm_up_s,
-        min_requests=plan.pace.min_requests,
+        min_requests=plan.pace.min_requests if rate_per_s is None else plan.pace.rate_requests,
         width=plan.pace.width,
         drain_s=plan.pace.drain_s,
     )

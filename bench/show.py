@@ -12,6 +12,7 @@ import io
 from html import escape as html_escape
 from pathlib import Path
 
+from rich import box
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
@@ -20,7 +21,7 @@ from rich.text import Text
 from hardware_profiles.curve import Curve, Estimate, Point, Shape, Statistic, write_text
 from hardware_profiles.faults import Fault, InputError, printable
 
-_COLUMNS = (
+COLUMNS = (
     "load",
     "req/s",
     "tok/s",
@@ -58,10 +59,11 @@ def curve_table(curve: Curve) -> Group:
 def points_table(points: list[Point]) -> Table:
     """The points of one shape."""
     rows = [point_row(point) for point in points]
-    told = [number for number in range(len(_COLUMNS)) if any(row[number] for row in rows)]
-    table = Table(title=f"{_shape_text(points[0].shape)} tokens", title_justify="left", title_style="")
+    told = [number for number in range(len(COLUMNS)) if any(row[number] for row in rows)]
+    title = f"{_shape_text(points[0].shape)} tokens"
+    table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number in told:
-        column = _COLUMNS[number]
+        column = COLUMNS[number]
         table.add_column(column, justify="left" if column == "checks" else "right", no_wrap=column != "checks")
     for point, row in zip(points, rows, strict=True):
         table.add_row(*(escape(row[number]) for number in told), style=None if point.usable else "red")
@@ -75,9 +77,9 @@ def point_row(point: Point) -> tuple[str, ...]:
         _load(point),
         _number(point.throughput_per_s, ".3g"),
         _number(point.output_tokens_per_s, ".4g"),
-        _ms(typical(ttft)),
+        _ms(typical(ttft), interval=True),
         _ms(ttft.get("p95")),
-        _ms(typical(tpot)),
+        _ms(typical(tpot), interval=True),
         _ms(tpot.get("p95")),
         _number(point.kv_cache_use, ".0%"),
         _number(point.prefix_hit_rate, ".0%"),
@@ -182,13 +184,14 @@ def _shape_text(shape: Shape) -> str:
     return f"{shape.input_tokens:.0f}{cached}/{shape.output_tokens:.0f}"
 
 
-def _ms(estimate: Estimate | None) -> str:
+def _ms(estimate: Estimate | None, *, interval: bool = False) -> str:
     if estimate is None:
         return ""
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value * 1e3:.4g}"
-    half = max(estimate.high - estimate.value, estimate.value - estimate.low) * 1e3
-    return f"{estimate.value * 1e3:.4g} ±{half:.2g}"
+    told = f"{estimate.value * 1e3:.3g}"
+    if not interval or estimate.low is None or estimate.high is None or not estimate.value:
+        return told
+    half = max(estimate.high - estimate.value, estimate.value - estimate.low)
+    return f"{told} ±{half / estimate.value:.0%}"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from bench.compare import common_levels, comparison_table, difference
-from bench.show import curve_table, library_table, write_plot
+from bench.show import curve_table, library_table, point_row, write_plot
 from hardware_profiles.curve import Check, Conditions, Curve, Estimate, Gpu, Point, Shape
 from hardware_profiles.faults import InputError
 
@@ -60,14 +60,15 @@ def printed(renderable: Any) -> str:
 
 def test_a_curve_is_a_table() -> None:
     """A row a point; intervals as half-widths; the unknown is empty; the marked point says what failed and why."""
-    text = printed(curve_table(TWO))
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
-    assert rows == [
-        ["1", "0.5", "128", "100 ±20", "200", "12.5", "20", "", "", "1 pass"],
-        ["2", "1", "256", "100 ±20", "200", "12.5", "20", "", "", "FAIL: client_busy (client)"],
-        ["1.5/s", "2", "512", "", "", "", "", "50%", "651", "1 pass"],
+    assert [point_row(each) for each in TWO.points] == [
+        ("1", "0.5", "128", "100 ±20%", "200", "12.5", "20", "", "", "", "", "1 pass"),
+        ("2", "1", "256", "100 ±20%", "200", "12.5", "20", "", "", "", "", "FAIL: client_busy (client)"),
+        ("1.5/s", "2", "512", "", "", "", "", "50%", "", "651", "", "1 pass"),
     ]
-    assert "failed at 2: client_busy: the busiest client process used 99% of a core" in text
+    lines = printed(curve_table(TWO)).splitlines()
+    header = next(line for line in lines if "req/s" in line)
+    assert header.split() == ["load", "req/s", "tok/s", "TTFT", "ms", "p95", "TPOT", "ms", "p95", "KV", "W", "checks"]
+    assert "failed at 2: client_busy: the busiest client process used 99% of a core" in lines
 
 
 def test_names_from_a_file_steer_nothing() -> None:
