@@ -210,7 +210,8 @@ def _months(plan: Plan) -> Section:
         (m.name, number(m.hours), big(m.requests), *(number(m.gpus.get(s, 0.0)) for s in schemes), usd(m.usd))
         for m in plan.months
     ]
-    columns = ("month", "hours", "requests", *(f"GPUs {label(scheme)}" for scheme in schemes), "cost")
+    first = "month" if len(plan.months) > 1 else "from"
+    columns = (first, "hours", "requests", *(f"GPUs {label(scheme)}" for scheme in schemes), "cost")
     says = (
         "GPUs are the most held at once. A purchase counts in the month in which it is signed, with all that it costs "
         "over the horizon."
