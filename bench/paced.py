@@ -71,6 +71,7 @@ FORMS = {
 }
 _REASONS = {200: "OK", 302: "Found", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found"}
 _REASONS |= {429: "Too Many Requests", 500: "Internal Server Error"}
+Floats = NDArray[np.float64]
 _SO_TIMESTAMPNS = 35  # Linux, include/uapi/asm-generic/socket.h
 _BLOCK = 16
 _HEAD_TOKENS = 12
@@ -102,6 +103,15 @@ class Truth:
     """Ordered, so that the sends of one request stand together, in time order."""
     sent_ns: NDArray[np.int64]
     """Just before each chunk of tokens was given to the kernel."""
+    done_ns: NDArray[np.int64]
+    """Just after: in between the server may have been set aside by the machine, so the truth is this interval."""
+
+
+def beyond_s(span_ns: Floats, shortest_ns: NDArray[np.int64], longest_ns: NDArray[np.int64]) -> Floats:
+    """How far a client's span lies outside what the server knows of it, in seconds."""
+    below, above = shortest_ns - span_ns, span_ns - longest_ns
+    error: Floats = np.maximum(np.maximum(below, above), 0.0) / 1e9
+    return error
 
 
 def read_truth(path: Path) -> Truth:
@@ -109,7 +119,7 @@ def read_truth(path: Path) -> Truth:
     with np.load(path) as data:
         columns = {field.name: data[field.name] for field in fields(Truth)}
     order = np.argsort(columns["sent_serial"], kind="stable")
-    return Truth(**columns | {name: columns[name][order] for name in ("sent_serial", "sent_ns")})
+    return Truth(**columns | {name: columns[name][order] for name in ("sent_serial", "sent_ns", "done_ns")})
 
 
 class Stream:
@@ -368,14 +378,14 @@ class Server:
         if not stream.sent_tokens:
             stream.first = time.monotonic()
         stream.sent_tokens += count
-        self.sends.append(stream.serial)
-        self.sends.append(time.time_ns())
+        before = time.time_ns()
         if fault == "split":
             self.send_split(stream, chunk)
         elif fault == "length":
             stream.chunk = chunk
         else:
             self.send(stream, chunk)
+        self.sends.extend((stream.serial, before, time.time_ns()))
         if stream.sent_tokens < stream.tokens:
             ahead = min(merge, stream.tokens - stream.sent_tokens)
             self.plan(stream, due + ahead * (self.law.tpot_s + self.law.tpot_per_running_s * self.running))
@@ -425,7 +435,8 @@ class Server:
         """One chunk that carries `count` tokens; completions text is empty, as without a tokenizer."""
         if "messages" not in stream.body:
             ids = list(range(count))
-            return self.event(stream, [{"index": 0, "text": "", "token_ids": ids, "finish_reason": None}])
+            text = f" {stream.serial}" if self.options.text else ""
+            return self.event(stream, [{"index": 0, "text": text, "token_ids": ids, "finish_reason": None}])
         delta: dict[str, Any] = {"content": "x " * count}
         if stream.fault == "reasoning" and stream.sent_tokens < stream.tokens // 2:
             delta = {"reasoning_content": "hm " * count}
@@ -541,9 +552,10 @@ class Server:
     def write_log(self, path: Path) -> None:
         """The truth, for `read_truth`."""
         requests = np.array(self.requests, dtype=np.int64).reshape(-1, 2 + _HEAD_TOKENS)
-        sends = np.array(self.sends, dtype=np.int64).reshape(-1, 2)
         serial, arrived, heads = requests[:, 0], requests[:, 1], requests[:, 2:]
-        np.savez(path, serial=serial, arrived_ns=arrived, heads=heads, sent_serial=sends[:, 0], sent_ns=sends[:, 1])
+        sent, before, after = np.array(self.sends, dtype=np.int64).reshape(-1, 3).T
+        requested = {"serial": serial, "arrived_ns": arrived, "heads": heads}
+        np.savez(path, allow_pickle=False, **requested, sent_serial=sent, sent_ns=before, done_ns=after)
 
 
 def _chunk(data: bytes) -> bytes:
@@ -588,6 +600,7 @@ def main() -> None:
     parser.add_argument("--kv-tokens", type=int, default=1_000_000, help="size of the pretended KV cache")
     parser.add_argument("--prefix-cache", action="store_true", help="remember prompts by blocks of 16 tokens")
     parser.add_argument("--per-request-metrics", action="store_true", help="tell each request's timings, as vLLM does")
+    parser.add_argument("--text", action="store_true", help="each token's text is its request's serial number")
     parser.add_argument("--key-env", help="environment variable with the key that clients must show")
     options = parser.parse_args()
     law = Law(**{item.name: getattr(options, item.name) for item in fields(Law)})

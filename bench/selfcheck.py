@@ -4,8 +4,9 @@ Why: nobody else says when their load generator distorts what it measures. So th
 machine, against the paced server, whose own send stamps are the truth, with more and more streams until its error
 passes the one allowed. Later points are judged against that ceiling.
 
-Error of a request's TTFT: |client's TTFT - (server's first send - kernel's stamp on the request's arrival there)|.
-Error of a chunk gap: |client's gap - gap between the server's two sends|. Both at the 99th percentile. The stage is a
+Error of a request's TTFT: how far it lies from (server's first send - kernel's stamp on the request's arrival there);
+of a chunk gap: how far from the time between the server's two sends. A send is known by the moments just before and
+just after it; what lies between them is no error. Both at the 99th percentile. The stage is a
 closed loop of 50-token answers at 20 ms a token, so that starts and ends of requests are among what is measured.
 When the paced server itself falls behind its law, or the largest load is reached, the client's ceiling is not found:
 `capped` then says that it is at least this.
@@ -23,7 +24,7 @@ from pydantic import ValidationError
 
 from bench import stats
 from bench.driver import StageRun, Target, run_stage
-from bench.paced import Law, Truth, paced, read_truth
+from bench.paced import Law, Truth, beyond_s, paced, read_truth
 from bench.prompts import Prompts, Range
 from bench.records import Floats, Records
 from bench.schedule import Stage
@@ -129,15 +130,18 @@ def errors(records: Records, truth: Truth, prompts: Prompts) -> Errors:
         serial = rows.get(tuple(int(token) for token in told))
         if serial is None:
             raise ValueError(f"the server never saw request {number}")
-        sent_ns = truth.sent_ns[begins[serial] : ends[serial]]
+        ours = slice(begins[serial], ends[serial])
+        sent_ns, done_ns = truth.sent_ns[ours], truth.done_ns[ours]
         chunk_s = records.chunk_s[records.chunk_from[row] : records.chunk_from[row + 1]]
-        true_s = (sent_ns[0] - truth.arrived_ns[serial]) / 1e9
-        ttft.append(abs(records.first_token_s[row] - records.sent_s[row] - true_s))
+        first_s, arrived_ns = records.first_token_s[row] - records.sent_s[row], truth.arrived_ns[serial]
+        ttft.append(beyond_s(first_s * 1e9, sent_ns[:1] - arrived_ns, done_ns[:1] - arrived_ns))
         if len(sent_ns) == len(chunk_s):
-            gaps.append(np.abs(np.diff(chunk_s) - np.diff(sent_ns) / 1e9))
+            gaps.append(beyond_s(np.diff(chunk_s) * 1e9, sent_ns[1:] - done_ns[:-1], done_ns[1:] - sent_ns[:-1]))
         else:
             unmatched += 1
-    return Errors(np.array(ttft), np.concatenate(gaps) if gaps else np.empty(0), unmatched)
+    return Errors(
+        np.concatenate(ttft) if ttft else np.empty(0), np.concatenate(gaps) if gaps else np.empty(0), unmatched
+    )
 
 
 def _level(
