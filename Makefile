@@ -22,7 +22,7 @@ PIP := -m pip --disable-pip-version-check -qq
 
 # Loads 1 to 8 of two small shapes: enough for a curve, short enough for two shared cores.
 DEMO_ARGS := --model tiny --gpu cpu --server-python $(VLLM_VENV)/bin/python --raw $(DEMO) --out $(DEMO)/curves \
-	--shape 128/64 --shape 512/32 --max-load 8 --stage-seconds 15 --warm-up-seconds 3 --no-rate-search --fresh
+	--shape 128/64 --shape 512/32 --max-load 8 --stage-seconds 15 --warm-up-seconds 3 --no-rate-search --ttft 10 --tpot 1 --fresh
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench-demo check constraints clean

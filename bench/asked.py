@@ -206,7 +206,7 @@ def _server(asked: Asked, model: Model, weights: str, cpus: tuple[int, ...], *, 
     if not model.tokenizer:
         args += ("--skip-tokenizer-init",)
     return ServerSpec(
-        python=asked.server_python,
+        python=str(Path(asked.server_python).absolute()) if "/" in asked.server_python else asked.server_python,
         model=model.load,
         served_name=model.name,
         weights=weights,

@@ -1,7 +1,8 @@
 """Which stage next, and when to stop: pure decisions on the points so far, so that a resumed sweep decides the same.
 
-Closed loop: loads 1, 2, 4, ... doubled until throughput gains less than 5 %, requests queue at the server, fewer than
-half of the requests meet the SLO (it is broken beyond repair), or the limit is reached.
+Closed loop: loads 1, 2, 4, ... doubled until throughput gains less than 5 % (from the fourth level on: a curve of fewer
+could not be read between its points), requests queue at the server, fewer than half of the requests meet the SLO (it is
+broken beyond repair), or the limit is reached.
 
 Open loop: the highest Poisson rate whose attainment stays at the target. Outcomes are pass, fail and undecided; a rate
 that leaves a queue behind or whose number in flight climbs has failed whatever its attainment. An undecided rate is
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 GAIN = 0.05
+LEAST_LEVELS = 4
 QUEUED = 0.05
 BROKEN = 0.5
 FIRST_SHARE = 0.8
@@ -59,7 +61,7 @@ def _why_stop(levels: Sequence[Level], most: int) -> str:
         return f"{last.queueing:.0%} of the requests wait at the server {at}"
     if last.met_share < BROKEN:
         return f"{last.met_share:.0%} of the requests meet the SLO {at}"
-    if len(levels) > 1 and last.throughput_per_s < levels[-2].throughput_per_s * (1 + GAIN):
+    if len(levels) >= LEAST_LEVELS and last.throughput_per_s < levels[-2].throughput_per_s * (1 + GAIN):
         return f"load {last.load} gives less than {GAIN:.0%} more than load {levels[-2].load}"
     return f"the limit of {most} is reached" if last.load * 2 > most else ""
 

@@ -100,7 +100,7 @@ class Server:
 
     def alive(self) -> bool:
         """False once vLLM has ended."""
-        return self.process.poll() is None and _exists(self.pid)
+        return self.process.poll() is None and _running(self.pid)
 
     def processes(self) -> list[int]:
         """vLLM's live processes."""
@@ -126,7 +126,7 @@ def serving(spec: ServerSpec, log: Path, *, clock: Callable[[], float] = time.mo
     process = _start(spec, log, port)
     pid = None
     try:
-        pid = _first_line(process)
+        pid = _first_line(process, log)
         url = f"http://127.0.0.1:{port}"
         _wait_until_healthy(process, url, log, started + spec.start_timeout_s, clock)
         yield Server(spec=spec, url=url, log=log, start_up_s=clock() - started, process=process, pid=pid)
@@ -202,9 +202,12 @@ def _start(spec: ServerSpec, log: Path, port: int) -> subprocess.Popen[str]:
         )
 
 
-def _first_line(process: subprocess.Popen[str]) -> int:
+def _first_line(process: subprocess.Popen[str], log: Path) -> int:
     assert process.stdout is not None
-    return int(process.stdout.readline())
+    line = process.stdout.readline().strip()
+    if not line.isdigit():
+        raise InputError(_death(log, None, "before it was started"))
+    return int(line)
 
 
 def _wait_until_healthy(
@@ -278,8 +281,12 @@ def _without_password(text: str) -> str:
     return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
-def _exists(pid: int) -> bool:
-    return Path("/proc", str(pid)).exists()
+def _running(pid: int) -> bool:
+    """False for a process that has ended, collected or not."""
+    try:
+        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def _pss_kib(pid: int) -> int | None:

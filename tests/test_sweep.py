@@ -22,8 +22,15 @@ def level(load: int, throughput: float, **changes: float) -> Level:
         # throughput still rises: doubled
         ([level(1, 1.0)], 2, ""),
         ([level(1, 1.0), level(2, 1.051)], 4, ""),
+        # less than 5 % more, but fewer than four levels
+        ([level(1, 1.0), level(2, 1.0), level(4, 1.0)], 8, ""),
         # less than 5 % more
-        ([level(1, 1.0), level(2, 1.049)], None, "load 2 gives less than 5% more than load 1"),
+        (
+            [level(1, 1.0), level(2, 2.0), level(4, 4.0), level(8, 4.19)],
+            None,
+            "load 8 gives less than 5% more than load 4",
+        ),
+        ([level(1, 1.0), level(2, 2.0), level(4, 4.0), level(8, 4.21)], 16, ""),
         # the server queues
         ([level(1, 1.0, queueing=0.06)], None, "6% of the requests wait at the server at load 1"),
         ([level(1, 1.0, queueing=0.05)], 2, ""),
