@@ -64,18 +64,28 @@ def _unserved(solution: Solution) -> str:
 
 def _to_sign(purchases: tuple[Purchase, ...]) -> str:
     parts = []
-    for p in purchases:
-        if p.scheme == "owned":
-            parts.append(
-                f"buy {p.gpus:,.0f} {p.gpu} ({p.epoch})" if p.epoch != "start" else f"buy {p.gpus:,.0f} {p.gpu}"
-            )
-        elif p.scheme == "reserved":
-            when = "" if p.epoch == "start" else f" from {p.epoch}"
-            parts.append(f"commit to {p.gpus:,.0f} {p.gpu} of {p.provider} for {p.term_months} months{when}")
+    for key in dict.fromkeys((p.scheme, p.gpu, p.provider, p.term_months) for p in purchases):
+        same = [p for p in purchases if (p.scheme, p.gpu, p.provider, p.term_months) == key]
+        gpus = f"{sum(p.gpus for p in same):,.0f} {same[0].gpu}"
+        if same[0].scheme == "owned":
+            parts.append(f"buy {gpus}{_when(same)}")
+        elif same[0].scheme == "reserved":
+            parts.append(f"commit to {gpus} of {same[0].provider} for {_months(same[0].term_months)}{_when(same)}")
     if not parts:
         return "Sign nothing: neither owning nor reserving GPUs pays at this demand."
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _when(same: list[Purchase]) -> str:
+    epochs = sorted({p.epoch for p in same})
+    if epochs == ["start"]:
+        return ""
+    return f" in {epochs[0]}" if len(epochs) == 1 else f" in {len(epochs)} steps from {epochs[0]} to {epochs[-1]}"
+
+
+def _months(months: int | None) -> str:
+    return f"{months} month" if months == 1 else f"{months} months"
 
 
 def _flexible(supplies: tuple[Supply, ...]) -> str:
@@ -101,5 +111,8 @@ def _money(case: Case, strategies: tuple[Baseline, ...], solution: Solution) -> 
     if known:
         usd, name = min(known)
         change = (usd - solution.cost_usd) / usd if usd else 0.0
-        text += f", {abs(change):.1%} {'less' if change >= 0 else 'more'} than the best single strategy ({name})"
+        moved = (
+            f"{abs(change):.1%} {'less' if change >= 0 else 'more'} than" if abs(change) >= 0.0005 else "the same as"
+        )
+        text += f", {moved} the best single strategy ({name})"
     return f"{text}; no plan can be more than {solution.gap:.2%} cheaper."

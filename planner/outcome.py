@@ -143,12 +143,13 @@ def _purchase(
         usd_per_gpu_h=usd / gpu_h if gpu_h else None,
         utilisation=use,
         source=info.source,
-        why=_why(told, o, use, usd),
+        why=_why(told, o, use),
     )
 
 
-def _why(told: _Told, o: int, use: float, usd: float) -> str:
-    """What it carries, at what price per million tokens, against the cheapest API for the same requests."""
+def _why(told: _Told, o: int, use: float) -> str:
+    """What all purchases of an offer carry, at what price a million tokens, against the cheapest API for the same."""
+    usd = _offer_usd(told, o)
     requests = told.weight_h @ told.done.by_offer[o]
     tokens = float(requests @ (told.input_per_request + told.output_per_request)) / 1e6
     if tokens <= 0:
@@ -184,16 +185,19 @@ def _supplies(told: _Told) -> list[Supply]:
         )
 
     for o, info in enumerate(told.case.offers):
-        usd = sum(u for m in range(len(told.case.problem.epochs)) for _, u in offer_lines(told.solution, o, m))
-        usd += float(told.present_h @ hourly_usd(told.solution, "on", o))
-        usd += _busy_usd(told, o)
         if told.done.gpus_held[o].any():
-            add(info.label, info.scheme, told.weight_h @ told.done.by_offer[o], usd)
+            add(info.label, info.scheme, told.weight_h @ told.done.by_offer[o], _offer_usd(told, o))
     for e, endpoint in enumerate(told.case.endpoints):
         if told.done.by_endpoint[e].any():
             usd = float(told.present_h @ hourly_usd(told.solution, "api", e))
             add(endpoint.label, "api", told.weight_h @ told.done.by_endpoint[e], usd)
     return sorted(found, key=lambda s: (SUPPLY_ORDER.index(s.scheme), s.name))
+
+
+def _offer_usd(told: _Told, o: int) -> float:
+    """All that an offer costs over the horizon: purchases, hours on demand, busy power."""
+    bought = sum(usd for m in range(len(told.case.problem.epochs)) for _, usd in offer_lines(told.solution, o, m))
+    return bought + float(told.present_h @ hourly_usd(told.solution, "on", o)) + _busy_usd(told, o)
 
 
 def _busy_usd(told: _Told, o: int) -> float:

@@ -13,7 +13,6 @@ import json
 import shutil
 import tempfile
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 from hardware_profiles.curve import write_text
@@ -69,7 +68,7 @@ def _write(plan: Plan, hours: HourTable, folder: Path) -> tuple[str, ...]:
     }
     for name, text in texts.items():
         write_text(folder / name, text)
-    binary = images | ({"review.xlsx": workbook(plan)} if find_spec("xlsxwriter") else {})
+    binary = images | {"review.xlsx": workbook(plan)}
     for name, content in binary.items():
         (folder / name).write_bytes(content)
     return ("plan.json", *texts, *binary)

@@ -259,7 +259,7 @@ def _rented(row: OfferRow, span: Span, today: date, place: Place) -> OfferInfo:
 
 
 def _info(offer: Offer, scheme: Scheme, row: OfferRow, today: date) -> OfferInfo:
-    term = f" {row.term_months} months" if scheme == "reserved" else ""
+    term = f" {row.term_months} month{'s' * (row.term_months != 1)}" if scheme == "reserved" else ""
     return OfferInfo(
         offer=offer,
         label=f"{row.gpu} {scheme}{term} at {row.provider}",

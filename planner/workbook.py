@@ -74,7 +74,7 @@ Cell = str | float | None | Formula | Given
 
 def workbook(plan: Plan) -> bytes:
     """The .xlsx file."""
-    import xlsxwriter  # type: ignore[import-untyped]  # it has hints and does not say so
+    import xlsxwriter
 
     buffer = io.BytesIO()
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
