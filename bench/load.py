@@ -212,10 +212,10 @@ class Load:
         deadline = time.monotonic() + drain_s
         while self.in_flight and time.monotonic() < deadline:
             gevent.sleep(0.02)
-        for connection in list(self.in_flight.values()):
-            connection.abort()
-        while self.in_flight:
-            gevent.sleep(0.01)
+        while self.in_flight:  # again and again: one that is still connecting cannot be aborted yet
+            for connection in list(self.in_flight.values()):
+                connection.abort()
+            gevent.sleep(0.02)
         self.facts["clock_step_s"] = (time.time_ns() - time.monotonic_ns() - self._clock_ns) / 1e9
         self.facts["requests"] = len(self.kept)
         gc.enable()

@@ -99,7 +99,7 @@ def endpoint(url: str, key: str = "") -> Endpoint:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
         remedy = "give http://HOST:PORT or https://HOST, without user name, password or /v1"
-        raise InputError(Fault("not a base URL", remedy, value=parts._replace(netloc="…").geturl()))
+        raise InputError(Fault("not a base URL", remedy, value=url.rpartition("@")[2]))
     if not key.isprintable() or not key.isascii():
         raise InputError(Fault("the API key has characters that no header may have", "check the environment variable"))
     tls = parts.scheme == "https"
@@ -199,8 +199,12 @@ class Connection:
         return kept
 
     def abort(self) -> None:
-        """End what is in flight: the drain is over."""
-        self._end("unfinished", "in flight when the drain ended")
+        """End what is in flight: the drain is over. Any greenlet may call it; the loop wakes the one that waits."""
+        told = "unfinished", "in flight when the drain ended"
+        if self._waiter is None:
+            self._end(*told)
+        else:
+            get_hub().loop.run_callback(self._end, *told)
 
     def _send(self, payload: bytes, timeout_s: float) -> None:
         """All bytes to the kernel; waits (this greenlet only) while it takes no more."""
