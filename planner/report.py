@@ -3,7 +3,6 @@
 The files are made in a temporary folder beside the wanted one, which is then renamed. A folder that is there already is
 replaced only when it is a review (its plan.json says so); files in it that Spillway does not write are kept, so that
 notes beside a report survive the next run. The same plan and hours give the same bytes.
-
 """
 
 from __future__ import annotations
