@@ -9,6 +9,10 @@ from planner.plan import Baseline, Deployed, Purchase, Supply
 from planner.solve import Solution
 
 
+MARKET = "market-survey"
+"""Stands in the price book where a survey states what sellers take, without naming one."""
+
+
 def headline(
     case: Case,
     purchases: tuple[Purchase, ...],
@@ -45,6 +49,9 @@ def warnings(
             said.append(f"{name}: the SLO was never broken in the measurement, so its capacity is a floor.")
         if d.extrapolated:
             said.append(f"{name}: some requests are longer or shorter than any that was measured.")
+    for p in purchases:
+        if p.provider == MARKET:
+            said.append(f"{p.offer}: this is a surveyed market price that nobody quoted; ask sellers for it.")
     stale = Counter(p.offer for p in purchases if p.source.stale)
     said += [f"{offer}: the price is undated or older than a quarter; ask for a new quote." for offer in stale]
     used = {supply.name for supply in supplies if supply.scheme == "api"}
@@ -70,7 +77,8 @@ def _to_sign(purchases: tuple[Purchase, ...]) -> str:
         if same[0].scheme == "owned":
             parts.append(f"buy {gpus}{_when(same)}")
         elif same[0].scheme == "reserved":
-            parts.append(f"commit to {gpus} of {same[0].provider} for {_months(same[0].term_months)}{_when(same)}")
+            seller = "at the surveyed market price" if same[0].provider == MARKET else f"of {same[0].provider}"
+            parts.append(f"commit to {gpus} {seller} for {_months(same[0].term_months)}{_when(same)}")
     if not parts:
         return "Sign nothing: neither owning nor reserving GPUs pays at this demand."
     text = "; ".join(parts)
