@@ -8,7 +8,6 @@ from planner.assemble import Case
 from planner.plan import Baseline, Deployed, Purchase, Supply
 from planner.solve import Solution
 
-
 MARKET = "market-survey"
 """Stands in the price book where a survey states what sellers take, without naming one."""
 
