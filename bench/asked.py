@@ -47,6 +47,7 @@ class Asked:
     endpoint: str | None = None
     api: str = "completions"
     key_env: str | None = None
+    vocab_size: int | None = None
     server_python: str = "python3"
     server_args: tuple[str, ...] = ()
     server_env: tuple[str, ...] = ()
@@ -238,7 +239,7 @@ def _target(asked: Asked, model: Model) -> dict[str, object]:
         "url": url,
         "model": asked.model if asked.endpoint else model.name,
         "api": asked.api,
-        "vocab_size": None if text else model.vocabulary,
+        "vocab_size": None if text else asked.vocab_size or model.vocabulary,
         "key_env": asked.key_env,
     }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 from bench import gpu, stats
@@ -33,8 +32,9 @@ def curve_of(folder: Path) -> Curve:
     watches = finished(folder)
     if not watches:
         raise InputError(Fault("no stage is finished", "go on with `bench resume`", str(folder)))
-    points = points_of(folder, run, watches)
-    return merge_points(_empty_curve(run, watches, points), points)
+    gathered = sorted((gather(folder, run, watch) for watch in watches), key=_by_shape_and_load)
+    points = points_of(gathered)
+    return merge_points(_empty_curve(run, gathered, points), points)
 
 
 def finished(folder: Path) -> list[Watch]:
@@ -47,9 +47,8 @@ def finished(folder: Path) -> list[Watch]:
     return watches
 
 
-def points_of(folder: Path, run: RunFile, watches: Iterable[Watch]) -> list[Point]:
-    """One point per finished stage; closed-loop levels of a shape are looked at in order of load."""
-    gathered = sorted((gather(folder, run, watch) for watch in watches), key=_by_shape_and_load)
+def points_of(gathered: list[Evidence]) -> list[Point]:
+    """One point per finished stage; `gathered` has the closed-loop levels of a shape in order of load."""
     points: list[Point] = []
     before: tuple[Evidence, Point] | None = None
     for evidence in gathered:
@@ -142,7 +141,7 @@ def _prefix_hit_rate(watch: Watch) -> float | None:
     return hits / queries if hits is not None and queries else None
 
 
-def _empty_curve(run: RunFile, watches: list[Watch], points: list[Point]) -> Curve:
+def _empty_curve(run: RunFile, gathered: list[Evidence], points: list[Point]) -> Curve:
     plan, found = run.plan, run.found
     return Curve(
         kind="measured",
@@ -157,16 +156,25 @@ def _empty_curve(run: RunFile, watches: list[Watch], points: list[Point]) -> Cur
             weights=plan.weights,
             model_source=plan.model_source,
             seed=plan.seed,
-            client={"workers": plan.workers, "api": plan.target.api},
+            client=_client(run, gathered),
             start_up_s=run.start_up_s if plan.weights == "real" else None,
             memory_gib=run.memory_gib,
             machine_id=found.machine_id,
             measured_at=run.started_at,
-            raw_sha256=raw_digest(watches),
+            raw_sha256=raw_digest([evidence.watch for evidence in gathered]),
             notes=_notes(run, points),
         ),
         points=(),
     )
+
+
+def _client(run: RunFile, gathered: list[Evidence]) -> dict[str, str | float | int | None]:
+    """How the client measured: what every stage has in common."""
+    pace, slo = run.plan.pace, run.plan.slo
+    wire = {name: gathered[0].client.get(name) for name in ("wire", "stamps")}
+    asked = {"api": run.plan.target.api, "stage_s": pace.stage_s, "warm_up_s": pace.warm_up_s, "width": pace.width}
+    searched = {f"slo_{name}": value for name, value in slo.model_dump().items()} if run.plan.rate_search else {}
+    return {"workers": run.plan.workers, **wire, **asked, **searched}
 
 
 def raw_digest(watches: list[Watch]) -> str:

@@ -137,14 +137,15 @@ def look(url: str, key: str | None, model: str) -> Endpoint:
     except OSError as error:
         remedy = "check --endpoint, and --key-env where it wants a key"
         raise InputError(Fault(f"the endpoint does not answer: {error}", remedy, value=url)) from error
-    served = [str(entry.get("id")) for entry in models.get("data") or []]
-    if served and model not in served:
+    version = _json(f"{url}/version", key).get("version")
+    page = _text(f"{url}/metrics", key)
+    entries = models.get("data") or [{}]
+    first = entries[0]
+    served = [str(entry.get("id")) for entry in entries]
+    if first.get("owned_by") == "vllm" and model not in served:
         raise InputError(
             Fault("not served there", f"name one that is: {', '.join(served)}", column="--model", value=model)
         )
-    version = _json(f"{url}/version", key).get("version")
-    page = _text(f"{url}/metrics", key)
-    first = (models.get("data") or [{}])[0]
     return Endpoint(
         engine="vllm" if first.get("owned_by") == "vllm" or "vllm:" in page else "unknown",
         version=version if isinstance(version, str) else None,

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field
@@ -111,8 +112,9 @@ class Server:
         sizes = [_pss_kib(pid) for pid in self.processes()]
         return None if not sizes or None in sizes else sum(size for size in sizes if size) / 2**20
 
+    @cached_property
     def death(self) -> Fault:
-        """What to say when it has died."""
+        """What to say when it has died; the guard tells the status once."""
         return _death(self.log, _status(self.process), "while it was being measured")
 
 

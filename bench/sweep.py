@@ -116,17 +116,25 @@ class Sweep:
         key = os.environ.get(target.key_env) if target.key_env else None
         plan = self.run.plan
         with watching(target.url, key=key, driver=self.driver, gpu_reason=self.run.found.gpu_reason) as seen:
-            done = run_stage(
-                wanted,
-                target,
-                self.folder,
-                workers=plan.workers,
-                cpus=plan.client_cpus or None,
-                on_progress=lambda progress: self.events.progress(wanted, progress),
-                should_stop=lambda: self.server is not None and not self.server.alive(),
-            )
-        death = None if self.server is None or self.server.alive() else self.server.death().what.splitlines()[0]
+            try:
+                done = run_stage(
+                    wanted,
+                    target,
+                    self.folder,
+                    workers=plan.workers,
+                    cpus=plan.client_cpus or None,
+                    on_progress=lambda progress: self.events.progress(wanted, progress),
+                    should_stop=self._dead,
+                )
+            except InputError:
+                if self._dead():  # that is why it could not run
+                    raise InputError(self._death()) from None
+                raise
+        death = self.server.death.what.splitlines()[0] if self.server and self._dead() else None
         write_watch(seen.finish(wanted.name, done.sha256, death), self.folder)
+
+    def _dead(self) -> bool:
+        return self.server is not None and not self.server.alive()
 
     def _level(self, measured: Measured) -> Level:
         point, evidence = measured.point, measured.evidence
@@ -155,6 +163,6 @@ class Sweep:
 
     def _death(self) -> Fault:
         assert self.server is not None
-        death = self.server.death()
+        death = self.server.death
         remedy = f"{death.remedy}; finished stages are safe: `bench resume {self.folder}` goes on"
         return Fault(death.what, remedy, death.file)

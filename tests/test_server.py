@@ -157,7 +157,7 @@ def test_a_death_in_mid_run_is_seen(spec: ServerSpec, tmp_path: Path) -> None:
             fetch(f"{server.url}/die")
         assert gone([server.pid])
         assert not server.alive()
-        assert server.death().what.startswith("vLLM ended (exit status 3) while it was being measured; its log ends:\n")
+        assert server.death.what.startswith("vLLM ended (exit status 3) while it was being measured; its log ends:\n")
 
 
 def test_a_python_without_vllm_says_so(tmp_path: Path) -> None:

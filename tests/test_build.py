@@ -1,0 +1,234 @@
+"""Whole runs through the command line: records become a curve, deaths and SIGKILL lose nothing, sweeps resume.
+
+The server is a stand-in package named `vllm` around our paced server, whose latency law is known; a real vLLM does the
+same in test_real_vllm.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.build import curve_of, finished
+from hardware_profiles.curve import Curve, Point, read_curve
+from hardware_profiles.faults import InputError
+
+TTFT, TPOT, PER_RUNNING, OUTPUT = 0.03, 0.004, 0.001, 20
+SERVER = f"""
+import runpy, sys
+port = sys.argv[sys.argv.index("--port") + 1]
+law = ["--ttft-s={TTFT}", "--tpot-s={TPOT}", "--tpot-per-running-s={PER_RUNNING}", "--per-request-metrics"]
+sys.argv = ["bench.paced", "--port", port, *law]
+runpy.run_module("bench.paced", run_name="__main__", alter_sys=True)
+"""
+
+
+class Place:
+    """A folder with a model, a stand-in vLLM, and a run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.raw = folder, folder / "raw"
+        package = folder / "site" / "vllm" / "entrypoints" / "openai"
+        package.mkdir(parents=True)
+        (package / "api_server.py").write_text(SERVER)
+        (folder / "paced").mkdir()
+        (folder / "paced" / "config.json").write_text('{"vocab_size": 1000}')
+        self.arguments = [
+            *("run", "--model", str(folder / "paced"), "--gpu", "cpu", "--server-python", sys.executable),
+            *("--server-env", f"PYTHONPATH={folder / 'site'}", "--raw", str(self.raw), "--out", str(folder / "curves")),
+            *("--shape", f"=100/{OUTPUT}", "--max-load", "2", "--warm-up-seconds", "0.5", "--width", "0"),
+            *("--no-rate-search", "--ttft", "9", "--tpot", "9"),
+        ]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        environment = os.environ | {"XDG_STATE_HOME": str(self.folder / "state")}
+        command = [sys.executable, "-m", "bench.cli", *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, text=True, env=environment, start_new_session=True, **pipes)  # type: ignore[call-overload,no-any-return]
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    def resume(self) -> tuple[int, str, str]:
+        return self.run("resume", str(self.raw), "--out", str(self.folder / "curves"))
+
+    def wait_for(self, what: str, process: subprocess.Popen[str], within_s: float = 60) -> list[Path]:
+        deadline = time.monotonic() + within_s
+        while not (found := list(self.raw.glob(what))):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, f"no {what}"
+            time.sleep(0.05)
+        return found
+
+    def processes(self) -> list[int]:
+        """Everything that was started here: server, guard, Locust, bench."""
+        mine = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and str(self.folder).encode() in (entry / "cmdline").read_bytes():
+                    mine.append(int(entry.name))
+            except OSError:
+                continue
+        return mine
+
+    def none_left(self, within_s: float = 10) -> bool:
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            if not self.processes():
+                return True
+            time.sleep(0.1)
+        return False
+
+    def digests(self, what: str = "shape-*") -> dict[str, str]:
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.raw.glob(what)}
+
+    def curve(self) -> Curve:
+        (path,) = (self.folder / "curves").glob("*.json")
+        return read_curve(path)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A finished run of two levels."""
+    place = Place(tmp_path_factory.mktemp("done"))
+    status, out, err = place.run(*place.arguments, "--stage-seconds", "3")
+    assert status == 0, err
+    assert "levels of shape 0 end: the limit of 2 is reached" in out
+    assert place.none_left()
+    return place
+
+
+def check(point: Point, name: str) -> str:
+    (found,) = (check for check in point.checks if check.name == name)
+    return found.verdict
+
+
+def test_the_curve_is_the_law(done: Place) -> None:
+    """TTFT and TPOT at each load are those of the server's law, and so is the throughput that follows from them."""
+    curve = done.curve()
+    assert [point.load for point in curve.points] == [1, 2]
+    for point in curve.points:
+        assert point.load is not None
+        tpot = TPOT + PER_RUNNING * point.load
+        assert point.ttft_s["p50"].value == pytest.approx(TTFT, abs=0.003)
+        assert point.tpot_s["p50"].value == pytest.approx(tpot, abs=0.0005)
+        assert point.throughput_per_s == pytest.approx(point.load / (TTFT + tpot * (OUTPUT - 1)), rel=0.1)
+        assert (point.shape.input_tokens, point.shape.output_tokens) == (100, OUTPUT)
+        assert (point.completed or 0) > 5
+        assert point.failed == 0
+
+
+def test_both_sides_agree(done: Place) -> None:
+    """Tokens equal the server's counters exactly, its latencies are the client's, the cache is cold."""
+    for point in done.curve().points:
+        for name in ("tokens", "server_latency", "prefix_hits", "in_flight", "errors", "drained", "server_alive"):
+            assert check(point, name) == "pass", point.checks
+        assert check(point, "gpu_throttled") == "unknown"
+        assert check(point, "client_ceiling") == "unknown"
+
+
+def test_conditions_tell_how_and_hide_where(done: Place) -> None:
+    """Arguments, weights, seed, digests stand there; the machine's paths and name do not."""
+    curve = done.curve()
+    text = curve.model_dump_json()
+    conditions = curve.conditions
+    assert (curve.kind, curve.model, curve.gpu.name) == ("measured", "paced", "cpu")
+    assert conditions.server_args[:2] == ("--model", "paced")
+    assert (conditions.client["stamps"], conditions.client["workers"]) == ("kernel", 1)
+    assert conditions.start_up_s is not None
+    assert conditions.memory_gib is not None
+    assert conditions.raw_sha256 is not None
+    assert str(done.folder) not in text
+    assert os.uname().nodename not in text
+
+
+def test_the_curve_is_computed_again_from_its_records(done: Place, tmp_path: Path) -> None:
+    """`bench recompute` gives the same bytes, without any server."""
+    status, _, err = done.run("recompute", str(done.raw), "--out", str(tmp_path))
+    assert status == 0, err
+    (again,) = tmp_path.iterdir()
+    (first,) = (done.folder / "curves").iterdir()
+    assert again.read_bytes() == first.read_bytes()
+
+
+def test_changed_records_are_refused(done: Place, tmp_path: Path) -> None:
+    """A curve rests on the records that were measured: one byte more in them is a fault."""
+    for path in done.raw.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert len(finished(tmp_path)) == 2
+    records = tmp_path / "shape-0-100x20-load-2.parquet"
+    records.write_bytes(records.read_bytes() + b"\0")
+    with pytest.raises(InputError) as caught:
+        curve_of(tmp_path)
+    assert str(caught.value) == (f"{records}: the raw records were changed or removed. Remedy: run the stage again.")
+
+
+def test_a_finished_run_resumes_to_the_same_bytes(done: Place) -> None:
+    """Nothing is measured again; the server is started and ended, the curve stays."""
+    before, curve = done.digests(), done.curve()
+    status, out, err = done.resume()
+    assert status == 0, err
+    assert out.count("was done") == 2
+    assert done.digests() == before
+    assert done.curve() == curve
+
+
+def test_a_server_killed_in_mid_run_marks_the_point_and_resumes(tmp_path: Path) -> None:
+    """The run ends with a clear error, the first level is safe, the second one is marked; `bench resume` mends it."""
+    place = Place(tmp_path)
+    bench = place.start(*place.arguments, "--stage-seconds", "4")
+    (first,) = place.wait_for("shape-0-100x20-load-1.json", bench)
+    place.wait_for(".shape-0-100x20-load-2/progress-0.bin", bench)
+    time.sleep(2)
+    (server,) = (pid for pid in place.processes() if b"vllm" in _command(pid) and b"guard" not in _command(pid))
+    os.kill(server, signal.SIGKILL)
+    out, err = bench.communicate(timeout=60)
+    assert bench.returncode == 1
+    assert err.startswith(
+        f"error: {place.raw}/server.log: vLLM ended (killed by SIGKILL) while it was being measured; its log ends:"
+    )
+    assert f"finished stages are safe: `bench resume {place.raw}` goes on" in err
+    assert "Traceback" not in out + err
+    assert place.none_left()
+
+    kept = place.digests("*load-1*")
+    marked = curve_of(place.raw)
+    assert [check(point, "server_alive") for point in marked.points] == ["pass", "fail"]
+    assert [point.usable for point in marked.points][1] is False
+
+    status, _, err = place.resume()
+    assert status == 0, err
+    assert place.digests("*load-1*") == kept
+    assert first.exists()
+    assert [check(point, "server_alive") for point in place.curve().points] == ["pass", "pass"]
+
+
+def test_bench_killed_in_mid_run_leaves_nothing_and_resumes(tmp_path: Path) -> None:
+    """SIGKILL of bench: no process is left within 10 s; resuming runs only the interrupted level again."""
+    place = Place(tmp_path)
+    bench = place.start(*place.arguments, "--stage-seconds", "4")
+    place.wait_for("shape-0-100x20-load-1.json", bench)
+    place.wait_for(".shape-0-100x20-load-2/progress-0.bin", bench)
+    bench.send_signal(signal.SIGKILL)
+    bench.communicate(timeout=10)
+    assert place.none_left()
+    kept = place.digests("shape-*")
+    assert set(kept) == {"shape-0-100x20-load-1.json", "shape-0-100x20-load-1.parquet"}
+    status, out, err = place.resume()
+    assert status == 0, err
+    assert out.count("was done") == 1
+    assert place.digests("*load-1*") == kept
+    assert [point.load for point in place.curve().points] == [1, 2]
+
+
+def _command(pid: int) -> bytes:
+    return Path("/proc", str(pid), "cmdline").read_bytes()
