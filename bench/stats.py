@@ -152,7 +152,8 @@ def in_flight(records: Records, times_s: Floats) -> Floats:
 def flow_per_s(records: Records, window: Window) -> tuple[float, float]:
     """(requests sent, requests ended) per second inside the window: alike when nothing piles up."""
     sent = np.count_nonzero((records.sent_s >= window.start_s) & (records.sent_s < window.end_s))
-    ended = np.count_nonzero((records.end_s >= window.start_s) & (records.end_s < window.end_s))
+    left = records.end_s[~np.isnan(records.sent_s)]
+    ended = np.count_nonzero((left >= window.start_s) & (left < window.end_s))
     return sent / window.length_s, ended / window.length_s
 
 
@@ -161,31 +162,36 @@ def stationarity(records: Records, window: Window, *, mode: Literal["closed", "o
 
     Open loop: number in flight, which grows when the server falls behind. Closed loop: rate of arriving tokens, since
     the number in flight is held. Judged at 1 %; the autocorrelation is estimated with the straight line taken out, so
-    that a drift does not excuse itself.
+    that a drift does not excuse itself. A window of fewer than ten E2E times cannot be called steady, but a plain
+    drift (|z| > 5) shows even there: a server that falls behind has E2E times as long as the window.
     """
     served = records.select(records.ok)
     typical = float(np.median(e2e_s(served))) if len(served) else math.inf
-    step = typical / 4
-    if window.length_s < FEWEST_E2E * typical or not step > 0:
-        return Stationarity(None, None, f"the window is shorter than {FEWEST_E2E} E2E times")
-    bins = min(int(window.length_s / step), 4096)
+    enough = window.length_s >= FEWEST_E2E * typical
+    bins = int(min(max(4 * window.length_s / typical, 40), 4096)) if typical > 0 else 40
     edges = np.linspace(window.start_s, window.end_s, bins + 1)
     if mode == "open":
         series, what = in_flight(records, edges[:-1]), "requests in flight"
     else:
         series, what = np.histogram(served.chunk_s, edges)[0].astype(np.float64), "tokens arriving"
+    first, last, z = _thirds(series)
+    if not enough and abs(z) <= 5.0:
+        return Stationarity(None, None, f"the window is shorter than {FEWEST_E2E} E2E times")
+    told = f"{what}: {first:.4g} in the first third, {last:.4g} in the last"
+    return Stationarity(abs(z) < 2.58, None if math.isinf(z) else z, told)
+
+
+def _thirds(series: Floats) -> tuple[float, float, float]:
+    """Means of the first and the last third, and their difference in standard errors."""
+    bins = len(series)
     x = np.arange(bins) - (bins - 1) / 2
     detrended = series - series.mean() - (x @ series) / (x @ x) * x
     third = bins // 3
     first, last = float(series[:third].mean()), float(series[-third:].mean())
-    spread = float(detrended.std()) * math.sqrt(2 / effective(detrended, third))
-    if spread == 0.0:
-        steady, z = first == last, 0.0 if first == last else math.inf
-    else:
-        z = (last - first) / spread
-        steady = abs(z) < 2.58
-    told = f"{what}: {first:.4g} in the first third, {last:.4g} in the last"
-    return Stationarity(bool(steady), None if math.isinf(z) else z, told)
+    error = float(detrended.std()) * math.sqrt(2 / effective(detrended, third))
+    if first == last:
+        return first, last, 0.0
+    return first, last, (last - first) / error if error > 0 else math.copysign(math.inf, last - first)
 
 
 # how sure -----------------------------------------------------------------------------------------------------------
@@ -254,9 +260,9 @@ def percentiles(values: Floats, n_eff: float | None = None) -> dict[Statistic, E
 
 def rate(moments_s: Floats, weights: Floats | None, window: Window, batch_s: float) -> Estimate:
     """Sum of weights per second over the window, by batch means of at least `batch_s` each; no bounds below five."""
-    edges = np.linspace(window.start_s, window.end_s, 2)
-    total = float(np.histogram(moments_s, edges, weights=weights)[0][0])
-    value = total / window.length_s
+    inside = (moments_s >= window.start_s) & (moments_s < window.end_s)
+    moments_s, weights = moments_s[inside], np.ones(len(moments_s))[inside] if weights is None else weights[inside]
+    value = float(weights.sum()) / window.length_s
     batches = min(MOST_BATCHES, int(window.length_s / batch_s)) if batch_s > 0 else 0
     if batches < FEWEST_BATCHES:
         return Estimate(value=value)
@@ -322,9 +328,9 @@ def _limited(records: Records, slo: Slo, scheduled: bool) -> list[tuple[float, F
 def attainment(records: Records, window: Window, slo: Slo, *, scheduled: bool) -> Attainment:
     """Joint attainment of the requests sent in the window; failures are misses.
 
-    How many independent requests they are worth is taken from whichever wanders most of TTFT, TPOT and the request's
-    time in units of its limits: the indicator itself shows too little while misses are rare, and wanders no more than
-    what it is the threshold of.
+    How many independent requests they are worth is taken from whichever wanders most of the request's time in units of
+    its limits and the latencies that are limited: the indicator itself shows too little while misses are rare, and it
+    wanders no more than what it is the threshold of.
     """
     rows = in_window(records, window)
     n = len(rows)
@@ -334,8 +340,11 @@ def attainment(records: Records, window: Window, slo: Slo, *, scheduled: bool) -
     slack = np.where(rows.ok, 0.0, SLACK_CAP)
     for limit, values in _limited(rows, slo, scheduled):
         slack = np.fmax(slack, np.minimum(values / limit, SLACK_CAP))
-    # E2E itself is not among them: the spread of the lengths hides the queue in it; TTFT and TPOT show the queue
-    series = [slack, ttft_s(rows, scheduled=scheduled), tpot_s(rows)]
+    series = [slack]  # the spread of the lengths hides the queue in E2E: TTFT and TPOT show it
+    if slo.ttft_s or slo.e2e_s:
+        series.append(ttft_s(rows, scheduled=scheduled))
+    if slo.tpot_s or slo.e2e_s:
+        series.append(tpot_s(rows))
     n_eff = min(effective(one[~np.isnan(one)], n) for one in series)
     return _judged(share, n, n_eff, slo.attainment)
 
