@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable
 
 from planner.names import markdown_safe
-from planner.pictures import Picture
+from planner.picture import Picture
 from planner.plan import Plan
 from planner.sections import Point, Section, Table, alarms, certainty, sections, strategies, total
+from planner.turning import soonest
 
 _PLAIN = re.compile(r"[A-Za-z0-9 ,.:;%/-]*")
 
@@ -25,6 +26,8 @@ def markdown(plan: Plan, pictures: Iterable[Picture]) -> str:
         _list(plan.headline),
         f"**{total(plan)}**",
         _table(strategies(plan)),
+        "**What would change the decision**",
+        _list(soonest(plan)),
         "**How sure it is**",
         _table(certainty(plan)),
         *_warnings(plan),

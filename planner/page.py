@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from planner.pictures import Picture
+from planner.picture import Picture
 from planner.plan import Plan
 from planner.sections import alarms, certainty, sections, total
+from planner.turning import soonest
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def page(plan: Plan, pictures: Iterable[Shown]) -> str:
         shown=tuple(pictures),
         alarms=alarms(plan),
         total=total(plan),
+        soonest=soonest(plan),
         certainty=certainty(plan),
         sections=sections(plan),
     )

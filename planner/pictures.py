@@ -4,47 +4,30 @@ those who cannot see it, and its table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from planner.amounts import against, big, number, share, usd
 from planner.drawing import label
 from planner.hourly import HourTable
+from planner.picture import Picture
 from planner.plan import Plan, Scheme
 from planner.plots import cost_picture, demand_picture, duration_picture, month_picture, month_rows
 from planner.problem import Array
 from planner.sections import Table, strategies
+from planner.tornado import tornado
 from planner.weeks import Span, duration, schemes, tokens, week_spans
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _WHEN = {"All hours": "over all hours", "Every week alike": "in every week, all being alike,"}
 _CUTS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 
 
-@dataclass(frozen=True)
-class Picture:
-    """`draw(narrow)` makes the figure; `stem` is its file name without the ending. `says` may hold names."""
-
-    stem: str
-    title: str
-    alt: str
-    says: str
-    table: Table
-    draw: Callable[[bool], Figure]
-
-
 def pictures(plan: Plan, hours: HourTable) -> tuple[Picture, ...]:
     """All pictures, in the order in which they are read; the first two are those of the Markdown.
 
-    A plan of one epoch has no months to show.
+    A plan of one epoch has no months to show, one without --what-if no tornado.
     """
-    shown = (_cost(plan), _demand(hours), _duration(hours))
-    return (*shown, _months(plan)) if len(plan.months) > 1 else shown
+    made = (_cost(plan), _demand(hours), _duration(hours), _months(plan), tornado(plan))
+    return tuple(picture for picture in made if picture is not None)
 
 
 def _cost(plan: Plan) -> Picture:
@@ -107,7 +90,9 @@ def _duration(hours: HourTable) -> Picture:
     )
 
 
-def _months(plan: Plan) -> Picture:
+def _months(plan: Plan) -> Picture | None:
+    if len(plan.months) < 2:
+        return None
     rows = month_rows(plan, 8)
     table = tuple(
         (month.name, *(usd(float(amounts[place])) for _, amounts in rows), usd(month.usd))

@@ -144,6 +144,9 @@ class Sensitivity(Value):
     turns_below: float | None
     """Factor below which the plan's decision is no longer the best; None: it holds over the range."""
     turns_above: float | None
+    decision_below: dict[str, float] | None = None
+    """What is decided where it turns; None where it does not."""
+    decision_above: dict[str, float] | None = None
 
 
 class Month(Value):

@@ -40,6 +40,7 @@ def plan_tables(plan: Plan) -> dict[str, str]:
         "months.csv": _months(plan),
         "month_lines.csv": _month_lines(plan),
         "lines.csv": _rows(plan.lines, empty=("name", "usd")),
+        "sensitivities.csv": _sensitivities(plan),
         "baselines.csv": _rows(plan.baselines, empty=("name", "usd", "gap", "note")),
     }
 
@@ -120,6 +121,22 @@ def _months(plan: Plan) -> str:
 
 def _month_lines(plan: Plan) -> str:
     return table(("month", "line", "usd"), ((m.name, *_amount(line)) for m in plan.months for line in m.lines))
+
+
+def _sensitivities(plan: Plan) -> str:
+    """Factors of what the plan assumes; decisions as GPUs by scheme, empty where the plan's own holds."""
+    columns = ("figure", "factor_low", "factor_high", "usd_low", "usd_high", "turns_below", "decision_below",
+               "turns_above", "decision_above")  # fmt: skip
+    rows: Iterable[tuple[Cell, ...]] = (
+        (s.driver, s.low, s.high, s.usd_low, s.usd_high, s.turns_below, _decision(s.decision_below), s.turns_above,
+         _decision(s.decision_above))
+        for s in plan.sensitivities
+    )  # fmt: skip
+    return table(columns, rows)
+
+
+def _decision(decision: dict[str, float] | None) -> str | None:
+    return None if decision is None else "; ".join(f"{n:g} {key}" for key, n in sorted(decision.items())) or "nothing"
 
 
 def _amount(line: Amount) -> tuple[str, float]:

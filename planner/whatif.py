@@ -146,14 +146,18 @@ def _moved(case: Case, base: Decision, driver: Driver, gap: float, time_limit_s:
         return solve(driver.change(case.problem, factor), gap=gap, time_limit_s=time_limit_s)
 
     ends = {factor: at(factor) for factor in (driver.low, driver.high)}
-    flips = {}
+    flips: dict[float, tuple[float, Decision]] = {}
     for factor, solved in ends.items():
         if not same(decision(case, solved), base):
-            near, far = 1.0, factor
+            near, flips[factor] = 1.0, (factor, decision(case, solved))
             for _ in range(_HALVINGS):
-                middle = (near + far) / 2
-                near, far = (middle, far) if same(decision(case, at(middle)), base) else (near, middle)
-            flips[factor] = far
+                middle = (near + flips[factor][0]) / 2
+                there = decision(case, at(middle))
+                if same(there, base):
+                    near = middle
+                else:
+                    flips[factor] = middle, there
+    below, above = (flips.get(factor, (None, None)) for factor in (driver.low, driver.high))
     return Sensitivity(
         driver=driver.name,
         low=driver.low,
@@ -162,8 +166,10 @@ def _moved(case: Case, base: Decision, driver: Driver, gap: float, time_limit_s:
         usd_high=ends[driver.high].cost_usd,
         decision_low=decision(case, ends[driver.low]),
         decision_high=decision(case, ends[driver.high]),
-        turns_below=flips.get(driver.low),
-        turns_above=flips.get(driver.high),
+        turns_below=below[0],
+        turns_above=above[0],
+        decision_below=below[1],
+        decision_above=above[1],
     )
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from planner.drawing import label
 from planner.plan import Plan, Purchase, Source
 from planner.sections import EVIDENCE
+from planner.turning import UNTRIED
 
 _CENT = 0.005
 _LONGEST = 32_000
@@ -164,6 +165,7 @@ def _fill(writer: _Writer, plan: Plan) -> None:
     _months(writer, plan)
     _demand(writer, plan)
     _strategies(writer, plan, total)
+    _sensitivity(writer, plan)
 
 
 def _review(writer: _Writer, plan: Plan, total: Formula) -> None:
@@ -296,6 +298,18 @@ def _strategies(writer: _Writer, plan: Plan, total: Formula) -> None:
         )
     columns = ("strategy", "bill, USD", "per month, USD", "more than this plan, USD", "times this plan", "note")
     writer.sheet("Strategies", columns, rows, (30, 18, 18, 18, 18, 60))
+
+
+def _sensitivity(writer: _Writer, plan: Plan) -> None:
+    """Solved bills, so no formulas: at another price another plan may be cheaper."""
+    rows = [
+        (s.driver, s.low, s.usd_low, s.usd_low - plan.cost_usd, s.high, s.usd_high, s.usd_high - plan.cost_usd,
+         s.turns_below, s.turns_above)
+        for s in plan.sensitivities
+    ]  # fmt: skip
+    columns = ("figure", "times, low", "bill, USD", "more than this plan, USD", "times, high", "bill, USD",
+               "more than this plan, USD", "decision turns below, times", "above, times")  # fmt: skip
+    writer.sheet("Sensitivity", columns, rows or [(UNTRIED,)], (30, 16))
 
 
 def _scheme(thing: Thing) -> str:

@@ -20,6 +20,7 @@ from planner.plan import (
     Plan,
     Purchase,
     Scheme,
+    Sensitivity,
     Served,
     Source,
     Supply,
@@ -113,6 +114,7 @@ def plan(name: str = "2026-Q4", workload: str = "assistant", missed: float = 0.0
             Baseline(name="all reserved", usd=330_000.0, gap=0.003, note=""),
             Baseline(name="all owned", usd=None, gap=None, note="cannot serve everything: 3.10% have no supply"),
         ),
+        sensitivities=_sensitivities(),
     )
 
 
@@ -160,6 +162,10 @@ def hostile_plan() -> Plan:
                 month.model_copy(update={"name": HOSTILE, "lines": (amount, *month.lines)}) for month in made.months
             ),
             "lines": (amount, *made.lines),
+            "sensitivities": tuple(
+                moved.model_copy(update={"driver": HOSTILE, "decision_below": {f"owned {HOSTILE}": 8.0}})
+                for moved in made.sensitivities
+            ),
             "baselines": tuple(
                 baseline.model_copy(update={"name": HOSTILE, "note": HOSTILE}) for baseline in made.baselines
             ),
@@ -300,6 +306,48 @@ def _deployment() -> Deployed:
         source="https://example.com/curves",
         server_args=("--max-num-seqs", "256"),
         notes=("closed loop, means only",),
+    )
+
+
+def _sensitivities() -> tuple[Sensitivity, ...]:
+    base = {"owned h100-80gb-sxm": 8.0, "reserved h100-80gb-sxm": 6.0}
+    return (
+        Sensitivity(
+            driver="power price",
+            low=0.5,
+            high=2.0,
+            usd_low=259_000.0,
+            usd_high=262_000.0,
+            decision_low=base,
+            decision_high=base,
+            turns_below=None,
+            turns_above=None,
+        ),
+        Sensitivity(
+            driver="demand",
+            low=0.5,
+            high=2.0,
+            usd_low=140_000.0,
+            usd_high=500_000.0,
+            decision_low={},
+            decision_high={"owned h100-80gb-sxm": 24.0},
+            turns_below=0.75,
+            turns_above=1.6,
+            decision_below={"owned h100-80gb-sxm": 8.0},
+            decision_above={"owned h100-80gb-sxm": 16.0, "reserved h100-80gb-sxm": 6.0},
+        ),
+        Sensitivity(
+            driver="API prices",
+            low=0.5,
+            high=2.0,
+            usd_low=200_000.0,
+            usd_high=269_000.0,
+            decision_low={},
+            decision_high=base,
+            turns_below=0.97,
+            turns_above=None,
+            decision_below={},
+        ),
     )
 
 

@@ -1,0 +1,137 @@
+"""What would change the decision: the figures whose change turns it soonest, and what would then be decided.
+
+Made of `Plan.sensitivities` (one figure moved, everything decided again). A turning point is a factor of what the plan
+assumes, found by halving: the decision still holds a little nearer to 1. Soonest is the smallest change, up or down,
+by the logarithm of the factor.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from planner.amounts import against, number, share, usd
+from planner.plan import Plan, Sensitivity
+from planner.sections import Table
+
+Decision = dict[str, float]
+"""GPUs by "scheme GPU"."""
+
+_VERBS = {"owned": "buy", "reserved": "reserve"}
+_SAME = 0.1
+UNTRIED = "No figure was moved: solve with --what-if to see at which values the decision would change."
+
+
+@dataclass(frozen=True)
+class Turn:
+    """At `factor` times what the plan assumes for `driver`, this is decided instead (None: not known)."""
+
+    driver: str
+    factor: float
+    decision: Decision | None
+
+    @property
+    def distance(self) -> float:
+        """How far away, the same for halving and doubling."""
+        return abs(math.log(self.factor))
+
+
+def decided(plan: Plan) -> Decision:
+    """GPUs that the plan buys or reserves, by scheme and GPU."""
+    found: Decision = {}
+    for purchase in plan.purchases:
+        if purchase.scheme in _VERBS:
+            key = f"{purchase.scheme} {purchase.gpu}"
+            found[key] = found.get(key, 0.0) + purchase.gpus
+    return found
+
+
+def turns(plan: Plan) -> tuple[Turn, ...]:
+    """Every turning point, soonest first."""
+    found = []
+    for moved in plan.sensitivities:
+        for factor, decision in ((moved.turns_below, moved.decision_below), (moved.turns_above, moved.decision_above)):
+            if factor is not None and factor > 0:
+                found.append(Turn(moved.driver, factor, decision))
+    return tuple(sorted(found, key=lambda turn: (turn.distance, turn.driver)))
+
+
+def soonest(plan: Plan, most: int = 3) -> tuple[str, ...]:
+    """The `most` figures that would change the decision soonest, a sentence each; why there is none otherwise."""
+    if not plan.sensitivities:
+        return (UNTRIED,)
+    nearest: dict[str, Turn] = {}
+    for turn in turns(plan):
+        nearest.setdefault(turn.driver, turn)
+    told = tuple(turn_text(plan, turn) for turn in list(nearest.values())[:most])
+    return told or ("No figure that was moved turns the decision within its range.",)
+
+
+def turn_text(plan: Plan, turn: Turn) -> str:
+    """One turning point in words."""
+    then = "the decision is another one" if turn.decision is None else instead(decided(plan), turn.decision)
+    return f"{turn.driver[:1].upper()}{turn.driver[1:]} {moved_by(turn.factor)}: {then}."
+
+
+def moved_by(factor: float) -> str:
+    """A factor as a change.
+
+    >>> moved_by(0.97), moved_by(1.5), moved_by(1)
+    ('3 % lower', '50 % higher', 'as assumed')
+    """
+    change = round(factor - 1, 4)
+    if not change:
+        return "as assumed"
+    return f"{share(abs(change))} {'higher' if change > 0 else 'lower'}"
+
+
+def instead(base: Decision, other: Decision) -> str:
+    """What is decided instead, only what differs by more than a tenth.
+
+    >>> instead({"reserved h100": 16}, {})
+    'buy and reserve nothing'
+    >>> instead({"reserved h100": 16}, {"reserved h100": 24, "owned h200": 8})
+    'buy 8 h200, reserve 24 h100 in place of 16'
+    >>> instead({"owned h200": 8, "reserved h100": 16}, {"owned h200": 8})
+    'reserve no h100'
+    """
+    if not any(other.values()):
+        return "buy and reserve nothing"
+    told = []
+    for key in sorted(base.keys() | other.keys()):
+        before, after = base.get(key, 0.0), other.get(key, 0.0)
+        if abs(after - before) <= _SAME * max(after, before):
+            continue
+        scheme, _, gpu = key.partition(" ")
+        verb = _VERBS.get(scheme, scheme)
+        if not after:
+            told.append(f"{verb} no {gpu}")
+        else:
+            told.append(f"{verb} {number(after)} {gpu}" + (f" in place of {number(before)}" if before else ""))
+    return ", ".join(told) or "much the same is decided"
+
+
+def by_spread(plan: Plan) -> tuple[Sensitivity, ...]:
+    """The figures that move the bill most, first."""
+    return tuple(sorted(plan.sensitivities, key=lambda s: (-abs(s.usd_high - s.usd_low), s.driver)))
+
+
+def sensitivity_table(plan: Plan) -> Table:
+    """Bill at both ends of each figure's range, and where the decision turns."""
+    base = decided(plan)
+
+    def end(factor: float, amount: float) -> str:
+        return f"{usd(amount)} ({against(amount, plan.cost_usd)}) at {moved_by(factor)}"
+
+    def turning(factor: float | None, decision: Decision | None) -> str:
+        if factor is None:
+            return "holds"
+        return moved_by(factor) + ("" if decision is None else f": {instead(base, decision)}")
+
+    rows = tuple(
+        (s.driver, end(s.low, s.usd_low), end(s.high, s.usd_high), turning(s.turns_below, s.decision_below),
+         turning(s.turns_above, s.decision_above))
+        for s in by_spread(plan)
+    )  # fmt: skip
+    columns = ("figure", "bill when lower", "bill when higher", "decision turns when", "or when")
+    return Table(columns, rows, words=frozenset(range(5)))
