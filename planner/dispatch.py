@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from planner.problem import Array, Blocks, Ints, Problem
-from planner.programme import Relax, build
 from planner.shared_bases import Bases, Optima, solve_many
-from planner.solver import Fleet, HourMatrix, hour_matrix
+from planner.solver import Fleet, HourMatrix, hour_form
 
 _PASSES = 6
 _SLACK = 1e-7
@@ -41,17 +40,13 @@ class Hours:
     """The hour's programme for every epoch, and the bases already found for it."""
 
     def __init__(self, problem: Problem) -> None:
-        nothing = np.zeros((1, len(problem.classes)))
         self.problem = problem
-        self.programmes = [
-            build(problem.with_blocks(Blocks(np.array([m]), np.ones(1), nothing)), Relax(True, True, True))
-            for m in range(len(problem.epochs))
-        ]
+        self.form = hour_form(problem)
         self.bases: dict[str, Bases] = {"divisible": Bases(), "settled": Bases()}
 
     def matrix(self, fleet: Fleet) -> HourMatrix:
         """The matrix with `fleet` on the right-hand side."""
-        return hour_matrix(self.programmes, fleet)
+        return self.form.matrix(fleet)
 
 
 def dispatch(hours: Hours, fleet: Fleet, blocks: Blocks) -> Dispatch:

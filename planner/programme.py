@@ -12,6 +12,7 @@ Variables (all >= 0; only for allowed pairs)
     served[k,d,t]   requests per hour that deployment d serves
     api[k,e,t]      requests per hour that endpoint e serves
     unserved[k,t]   requests per hour nobody serves, at a penalty
+    cost[t]         USD per hour of block t (only where planes bound it)
 
 Parameters (units in `problem.py`)
     active(o,m) = existing[o,m] + sum of buy[o,n] over purchases n that supply in m; w[t] hours; r[m] discount.
@@ -21,6 +22,8 @@ Objective (USD, present value)
        + sum_t r w [ sum_o usage on + sum_{k,d} gpu_h busy served + sum_{k,e} price api + sum_k penalty unserved ]
 
 Each family of constraints is one function: its docstring is the inequality, its name the row's in the LP file.
+A replica count whose pool holds nothing else, filled by units of whole replicas, is whole by itself: it is left
+continuous (`whole_by_itself`), which halves the whole numbers of a plan.
 `relax` says which whole numbers are let go: a bound may drop any of them, a plan none. The capacity expansion form is
 that of energy systems (PyPSA, Brown et al., J. Open Research Software 2018): GPUs for plants, requests for power.
 """
@@ -31,7 +34,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from planner.problem import Deployment, Offer, Problem
+import numpy as np
+
+from planner.problem import Array, Deployment, Offer, Problem
 
 Row = tuple[str, Any]
 Term = tuple[Any, float]
@@ -46,6 +51,18 @@ class Relax:
     hours: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A lower bound on the cost of every block, linear in the fleet: `usd[t] - replica[t] r[m(t)] - unit[t] active`.
+
+    USD per hour; `replica_usd[t, d]` per replica, `unit_usd[t, o]` per active unit of an hour-placed offer.
+    """
+
+    usd: Array
+    replica_usd: Array
+    unit_usd: Array
+
+
 @dataclass
 class Programme:
     """The programme while it is built and after; `lp` never leaves `programme.py` and `solver.py`."""
@@ -53,6 +70,7 @@ class Programme:
     problem: Problem
     relax: Relax
     lp: Any
+    planes: tuple[Plane, ...] = ()
     buy: dict[tuple[int, int], Any] = field(default_factory=dict)
     replicas: dict[tuple[int, int], Any] = field(default_factory=dict)
     opened: dict[tuple[int, int], Any] = field(default_factory=dict)
@@ -61,13 +79,16 @@ class Programme:
     served: dict[tuple[int, int, int], Any] = field(default_factory=dict)
     api: dict[tuple[int, int, int], Any] = field(default_factory=dict)
     unserved: dict[tuple[int, int], Any] = field(default_factory=dict)
+    cost: dict[int, Any] = field(default_factory=dict)
 
 
-def build(problem: Problem, relax: Relax = Relax(), name: str = "spillway") -> Programme:
-    """State the programme of `problem`; nothing is solved here."""
+def build(
+    problem: Problem, relax: Relax = Relax(), name: str = "spillway", planes: tuple[Plane, ...] = ()
+) -> Programme:
+    """State the programme of `problem`; nothing is solved here. `planes` tighten a relaxed one."""
     import pulp
 
-    programme = Programme(problem, relax, pulp.LpProblem(name, pulp.LpMinimize))
+    programme = Programme(problem, relax, pulp.LpProblem(name, pulp.LpMinimize), planes)
     first_stage_variables(programme)
     fixed_charge_variables(programme)
     for block in range(len(problem.blocks)):
@@ -77,7 +98,7 @@ def build(problem: Problem, relax: Relax = Relax(), name: str = "spillway") -> P
         for row, constraint in family(programme):
             programme.lp.addConstraint(constraint, row)
     for block in range(len(problem.blocks)):
-        for by_block in EVERY_BLOCK:
+        for by_block in (*EVERY_BLOCK, *PLANES):
             for row, constraint in by_block(programme, block):
                 programme.lp.addConstraint(constraint, row)
     return programme
@@ -93,8 +114,19 @@ def first_stage_variables(programme: Programme) -> None:
                 programme.buy[o, m] = _variable(programme, f"buy.{offer.name}.{epoch.name}", whole, offer.max_units)
         for d, deployment in enumerate(problem.deployments):
             if any(_supplies(offer, deployment) for offer in problem.offers):
-                whole = not (deployment.divisible or relax.placement)
+                whole = not (deployment.divisible or relax.placement or whole_by_itself(problem, d))
                 programme.replicas[d, m] = _variable(programme, f"replicas.{deployment.name}.{epoch.name}", whole)
+
+
+def whole_by_itself(problem: Problem, d: int) -> bool:
+    """Whether whole units make whole replicas of d: alone in its pool, units there are whole multiples of a replica."""
+    deployment = problem.deployments[d]
+    if deployment.divisible or sum(other.pool == deployment.pool for other in problem.deployments) > 1:
+        return False
+    offers = [offer for offer in problem.offers if _supplies(offer, deployment)]
+    sizes = [1 / (offer.covers[deployment.pool] * deployment.gpus_per_replica) for offer in offers]
+    counts = [count for offer in offers for count in offer.existing]
+    return all(offer.whole for offer in offers) and all(abs(value - round(value)) < 1e-9 for value in (*sizes, *counts))
 
 
 def fixed_charge_variables(programme: Programme) -> None:
@@ -126,6 +158,8 @@ def block_variables(programme: Programme, t: int) -> None:
             if endpoint.usd_per_request[k] is not None:
                 programme.api[k, e, t] = _variable(programme, f"api.{name}.{endpoint.name}.{t}")
         programme.unserved[k, t] = _variable(programme, f"unserved.{name}.{t}")
+    if programme.planes:
+        programme.cost[t] = programme.lp.add_variable(f"cost.{t}")
 
 
 def stock(programme: Programme) -> Iterator[Row]:
@@ -252,8 +286,33 @@ def endpoint_tokens(programme: Programme, t: int) -> Iterator[Row]:
             yield f"endpoint_tokens.{endpoint.name}.{t}", _row(terms, "<=", endpoint.tokens_per_h)
 
 
+def block_cost(programme: Programme, t: int) -> Iterator[Row]:
+    """cost[t] = usage on + busy served + price api + penalty unserved, where planes bound it."""
+    if t in programme.cost:
+        terms = [*block_costs(programme, t), (programme.cost[t], -1.0)]
+        yield f"block_cost.{t}", _row(terms, "==", 0.0)
+
+
+def cost_plane(programme: Programme, t: int) -> Iterator[Row]:
+    """cost[t] + sum_d replica_usd[t,d] replicas[d,m(t)] + sum_o unit_usd[t,o] active(o,m(t)) >= usd[t], every plane."""
+    problem = programme.problem
+    m = int(problem.blocks.epoch[t])
+    for i, plane in enumerate(programme.planes):
+        terms: list[Term] = [(programme.cost[t], 1.0)]
+        least = float(plane.usd[t])
+        for d, usd in enumerate(plane.replica_usd[t]):
+            if usd and (d, m) in programme.replicas:
+                terms.append((programme.replicas[d, m], float(usd)))
+        for o in np.flatnonzero(plane.unit_usd[t]):
+            bought, there = active(programme, int(o), m)
+            terms += [(variable, float(plane.unit_usd[t, o])) for variable, _ in bought]
+            least -= float(plane.unit_usd[t, o]) * there
+        yield f"cost_plane.{i}.{t}", _row(terms, ">=", least)
+
+
 FIRST_STAGE = (stock, site, placement, fixed_charge)
 EVERY_BLOCK = (balance, capacity, switched_on, committed, on_demand_stock, endpoint_requests, endpoint_tokens)
+PLANES = (block_cost, cost_plane)
 
 
 def active(programme: Programme, o: int, m: int) -> tuple[list[Term], float]:
@@ -291,8 +350,10 @@ def _costs(programme: Programme) -> Iterator[Term]:
         yield variable, problem.fixed_usd(problem.fixed_charges[f], m)
     for t in range(len(problem.blocks)):
         present = float(problem.blocks.weight_h[t]) * problem.epochs[int(problem.blocks.epoch[t])].discount
-        for variable, usd in block_costs(programme, t):
-            yield variable, usd * present
+        if t in programme.cost:
+            yield programme.cost[t], present
+        else:
+            yield from ((variable, usd * present) for variable, usd in block_costs(programme, t))
 
 
 def _sent(programme: Programme, e: int, t: int) -> Iterator[tuple[int, Any]]:
@@ -310,5 +371,5 @@ def _variable(programme: Programme, name: str, whole: bool = False, most: float 
 def _row(terms: list[Term], sense: str, bound: float) -> Any:
     import pulp
 
-    senses = {"<=": pulp.LpConstraintLE, "==": pulp.LpConstraintEQ}
+    senses = {"<=": pulp.LpConstraintLE, "==": pulp.LpConstraintEQ, ">=": pulp.LpConstraintGE}
     return pulp.LpConstraint(pulp.LpAffineExpression(terms), senses[sense], rhs=bound)

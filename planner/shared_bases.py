@@ -1,12 +1,15 @@
-"""Many linear programmes that differ in their right-hand side only, solved by the few bases they share.
+r"""Many linear programmes that differ in their right-hand side only, solved by the few bases they share.
 
     min c x   subject to   A x <= b[t] (or == b[t] where `equality`),  x >= 0,   for t = 1 ... T
 
 A basis that is dual feasible for c is optimal for every t at which its basic solution is feasible: not negative **and
 zero in the logical variables of equality rows**. (The second half is easily forgotten: an hour of zero demand leaves
 such logicals in the basis at zero, and the same basis would "solve" an hour of real demand by leaving it out.) So one
-programme is solved with HiGHS, its basis tried on all others at once with one matrix product, and so on with what is
-left. A few dozen bases cover a year of hours.
+programme is solved with HiGHS, its basis tried on the others, and so on with what is left: a few dozen to a few hundred
+bases cover a year of hours.
+
+Trying is cheap because the dual value `dual @ b[t]` of a dual feasible basis never exceeds the optimum: only where no
+other basis known has a higher one can this basis be the optimal one, so only there is its basic solution worked out.
 
 Rows and columns are scaled so that right-hand sides are of order one: demand in requests and capacity in GPUs are six
 orders of magnitude apart. Source: parametric linear programming (Gal, Postoptimal Analyses, 1979).
@@ -22,12 +25,14 @@ import numpy as np
 from planner.problem import Array, Ints
 
 _TOLERANCE = 1e-9
+_CHUNK = 4096
 Basis = tuple[int, ...]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass
 class Bases:
-    """Bases found so far: they are tried first on the next set of programmes with the same A."""
+    """Bases found so far: they are tried first on the next set of programmes with the same rows and columns."""
 
     found: dict[Basis, None] = field(default_factory=dict)
 
@@ -42,7 +47,7 @@ class Optima:
     dual: Array
 
 
-def solve_many(a: Array, equality: np.ndarray[Any, Any], c: Array, b: Array, bases: Bases | None = None) -> Optima:
+def solve_many(a: Array, equality: Flags, c: Array, b: Array, bases: Bases | None = None) -> Optima:
     """Optimal x for every row of `b`; raises RuntimeError naming the first programme without an optimum.
 
     Shapes: a [R, C], equality [R], c [C], b [T, R]. `bases` is read and added to.
@@ -50,16 +55,16 @@ def solve_many(a: Array, equality: np.ndarray[Any, Any], c: Array, b: Array, bas
     bases = bases if bases is not None else Bases()
     scaled = _Scaled(a, equality, c, b)
     found = _Found(scaled)
-    for basis in tuple(bases.found):
-        found.try_basis(basis)
+    found.try_known(bases)
     lp: _OneProgramme | None = None
     while len(found.left):
         lp = lp or _OneProgramme(scaled)
         t = int(found.left[len(found.left) // 2])
         basis, x, dual = lp.solve(scaled.b[t], t)
-        bases.found[basis] = None
-        found.try_basis(basis)
-        if t in found.left:
+        if basis not in found.known:
+            bases.found[basis] = None
+            found.try_new(basis)
+        if found.basis[t] < 0:
             found.accept(t, x, dual)
     return found.optima()
 
@@ -67,7 +72,7 @@ def solve_many(a: Array, equality: np.ndarray[Any, Any], c: Array, b: Array, bas
 class _Scaled:
     """The programmes in units in which right-hand sides are of order one; columns [structural | logical]."""
 
-    def __init__(self, a: Array, equality: np.ndarray[Any, Any], c: Array, b: Array) -> None:
+    def __init__(self, a: Array, equality: Flags, c: Array, b: Array) -> None:
         largest = np.abs(b).max(axis=0)
         self.row = np.where(equality & (largest > 0), 1 / np.where(largest > 0, largest, 1.0), 1.0)
         scaled = a * self.row[:, None]
@@ -79,62 +84,107 @@ class _Scaled:
         self.equality = equality
         self.full = np.hstack([self.a, np.eye(len(a))])
         self.full_cost = np.concatenate([self.c, np.zeros(len(a))])
+        self.slack = _TOLERANCE * (1 + np.abs(self.c))
+
+    def dual_feasible(self, dual: Array) -> Flags:
+        """Which of these dual vectors (rows) price every column at or under its cost."""
+        columns = (self.c - dual @ self.a >= -self.slack).all(axis=1)
+        most = _TOLERANCE * (1 + np.abs(dual).max(axis=1, keepdims=True))
+        return np.asarray(columns & (dual[:, ~self.equality] <= most).all(axis=1))
 
 
 class _Found:
-    """What has an optimum already."""
+    """What has an optimum already, and for what is left the best dual value known."""
 
     def __init__(self, scaled: _Scaled) -> None:
         count, columns = len(scaled.b), scaled.a.shape[1]
         self.scaled = scaled
+        self.known: set[Basis] = set()
         self.left = np.arange(count)
+        self.best = np.full(count, -np.inf)
         self.x = np.zeros((count, columns))
         self.cost = np.zeros(count)
         self.basis = np.full(count, -1, dtype=np.intp)
         self.duals: list[Array] = []
 
-    def try_basis(self, basis: Basis) -> None:
-        """Take `basis` as the optimum of every programme left at which it is one."""
-        scaled, columns = self.scaled, self.scaled.a.shape[1]
-        if not len(self.left):
+    def try_known(self, bases: Bases) -> None:
+        """Every basis of `bases` where its dual value is the highest."""
+        tried = [(basis, inverse) for basis in bases.found if (inverse := self._inverse(basis)) is not None]
+        self.known.update(bases.found)
+        if not tried:
             return
-        index = np.array(basis)
-        try:
-            inverse = np.linalg.inv(scaled.full[:, index])
-        except np.linalg.LinAlgError:
+        cost = self.scaled.full_cost
+        dual = np.array([cost[np.array(basis)] @ inverse for basis, inverse in tried])
+        usable = np.flatnonzero(self.scaled.dual_feasible(dual))
+        for start in range(0, len(self.best), _CHUNK):
+            rows = np.arange(start, min(start + _CHUNK, len(self.best)))
+            value = self.scaled.b[rows] @ dual[usable].T
+            self.best[rows] = value.max(axis=1, initial=-np.inf)
+            near = value >= (self.best[rows] - self._margin(rows))[:, None]
+            for place in np.flatnonzero(near.any(axis=0)):
+                here = rows[near[:, place]]
+                here = here[self.basis[here] < 0]
+                basis, inverse = tried[usable[place]]
+                self._take(basis, inverse, dual[usable[place]], here)
+        self.left = np.flatnonzero(self.basis < 0)
+
+    def try_new(self, basis: Basis) -> None:
+        """One more basis, on what is left."""
+        self.known.add(basis)
+        inverse = self._inverse(basis)
+        if inverse is None:
             return
-        dual = scaled.full_cost[index] @ inverse
-        slack = _TOLERANCE * (1 + np.abs(scaled.c))
-        if (scaled.c - dual @ scaled.a < -slack).any() or (
-            dual[~scaled.equality] > _TOLERANCE * (1 + abs(dual).max())
-        ).any():
+        dual = self.scaled.full_cost[np.array(basis)] @ inverse
+        if not self.scaled.dual_feasible(dual[None, :])[0]:
             return
-        values = scaled.b[self.left] @ inverse.T
-        tolerance = _TOLERANCE * (1 + np.abs(scaled.b[self.left]).max(axis=1, keepdims=True))
-        logical = index >= columns
-        must_be_zero = np.zeros(len(index), dtype=bool)
-        must_be_zero[logical] = scaled.equality[index[logical] - columns]
-        good = ((values >= -tolerance) & (~must_be_zero | (values <= tolerance))).all(axis=1)
-        solved = self.left[good]
-        rows = np.zeros((len(solved), columns))
-        rows[:, index[~logical]] = np.maximum(values[good][:, ~logical], 0.0)
-        self.x[solved] = rows
-        self.cost[solved] = rows @ scaled.c
-        self.basis[solved] = len(self.duals)
-        self.duals.append(dual * scaled.row)
-        self.left = self.left[~good]
+        value = self.scaled.b[self.left] @ dual
+        near = value >= self.best[self.left] - self._margin(self.left)
+        self.best[self.left] = np.maximum(self.best[self.left], value)
+        self._take(basis, inverse, dual, self.left[near])
+        self.left = self.left[self.basis[self.left] < 0]
 
     def accept(self, t: int, x: Array, dual: Array) -> None:
         """Take HiGHS's own solution of programme t, which its basis reproduces only beyond our tolerance."""
         self.x[t] = np.maximum(x, 0.0)
         self.cost[t] = float(self.x[t] @ self.scaled.c)
         self.basis[t] = len(self.duals)
-        self.duals.append(dual * self.scaled.row)
+        self.duals.append(dual)
         self.left = self.left[self.left != t]
 
     def optima(self) -> Optima:
         dual = np.array(self.duals) if self.duals else np.zeros((0, len(self.scaled.equality)))
-        return Optima(self.x * self.scaled.column, self.cost, self.basis, dual)
+        return Optima(self.x * self.scaled.column, self.cost, self.basis, dual * self.scaled.row)
+
+    def _margin(self, rows: Ints) -> Array:
+        best = self.best[rows]
+        return np.where(np.isfinite(best), 1e-8 * (1 + np.abs(best)), 0.0)
+
+    def _inverse(self, basis: Basis) -> Array | None:
+        try:
+            inverse: Array = np.linalg.inv(self.scaled.full[:, np.array(basis)])
+        except np.linalg.LinAlgError:
+            return None
+        return inverse
+
+    def _take(self, basis: Basis, inverse: Array, dual: Array, rows: Ints) -> None:
+        """Where of `rows` the basic solution is feasible, it is the optimum."""
+        if not len(rows):
+            return
+        scaled, columns, index = self.scaled, self.scaled.a.shape[1], np.array(basis)
+        values = scaled.b[rows] @ inverse.T
+        tolerance = _TOLERANCE * (1 + np.abs(scaled.b[rows]).max(axis=1, keepdims=True))
+        logical = index >= columns
+        must_be_zero = np.zeros(len(index), dtype=bool)
+        must_be_zero[logical] = scaled.equality[index[logical] - columns]
+        good = ((values >= -tolerance) & (~must_be_zero | (values <= tolerance))).all(axis=1)
+        solved = rows[good]
+        if len(solved):
+            x = np.zeros((len(solved), columns))
+            x[:, index[~logical]] = np.maximum(values[good][:, ~logical], 0.0)
+            self.x[solved] = x
+            self.cost[solved] = x @ scaled.c
+            self.basis[solved] = len(self.duals)
+            self.duals.append(dual)
 
 
 class _OneProgramme:
@@ -151,28 +201,30 @@ class _OneProgramme:
         lp.col_upper_ = np.full(columns, highspy.kHighsInf)
         lp.row_lower_ = np.where(scaled.equality, 0.0, -highspy.kHighsInf)
         lp.row_upper_ = np.zeros(rows)
-        places = [np.flatnonzero(scaled.a[:, j]) for j in range(columns)]
+        column, row = np.nonzero(scaled.a.T)
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_ = np.cumsum([0, *(len(place) for place in places)])
-        lp.a_matrix_.index_ = np.concatenate(places) if places else np.zeros(0, dtype=int)
-        lp.a_matrix_.value_ = np.concatenate([scaled.a[place, j] for j, place in enumerate(places)])
-        self.solver = highspy.Highs()
-        self.solver.setOptionValue("output_flag", False)
-        self.solver.setOptionValue("threads", 1)
-        self.solver.setOptionValue("presolve", "off")
+        lp.a_matrix_.start_ = np.searchsorted(column, np.arange(columns + 1))
+        lp.a_matrix_.index_ = row
+        lp.a_matrix_.value_ = scaled.a[row, column]
+        self.solver: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # highspy is typed in part
+        for option, value in (("output_flag", False), ("threads", 1), ("presolve", "off"), ("solver", "simplex")):
+            self.solver.setOptionValue(option, value)
+        for option in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
+            self.solver.setOptionValue(option, _TOLERANCE)
         self.solver.passModel(lp)
         self.scaled = scaled
         self.optimal = highspy.HighsModelStatus.kOptimal
         self.infinity = highspy.kHighsInf
+        self.places = np.arange(rows, dtype=np.int32)
 
     def solve(self, b: Array, t: int) -> tuple[Basis, Array, Array]:
-        for row, value in enumerate(b):
-            self.solver.changeRowBounds(row, value if self.scaled.equality[row] else -self.infinity, value)
+        lower = np.where(self.scaled.equality, b, -self.infinity)
+        self.solver.changeRowsBounds(len(b), self.places, lower, b)
         self.solver.run()
         if self.solver.getModelStatus() != self.optimal:
             raise RuntimeError(f"programme {t} has no optimum: {self.solver.getModelStatus()}")
         columns = self.scaled.a.shape[1]
         _, basic = self.solver.getBasicVariables()
         solution = self.solver.getSolution()
-        basis = tuple(sorted(int(j) if j >= 0 else columns - int(j) - 1 for j in basic))
+        basis = tuple(int(j) for j in np.sort(np.where(basic >= 0, basic, columns - basic - 1)))
         return basis, np.array(solution.col_value), np.array(solution.row_dual)

@@ -10,16 +10,18 @@ A solver object never leaves this module: callers get numbers.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from planner.problem import Array, Ints
-from planner.programme import EVERY_BLOCK, Programme, block_costs
+from planner.problem import Array, Blocks, Ints, Problem
+from planner.programme import EVERY_BLOCK, Programme, Relax, block_costs, build, whole_by_itself
 
 Status = Literal["optimal", "feasible", "infeasible", "unbounded", "nothing found"]
 SEED = 20261120
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,7 @@ def solve_programme(programme: Programme, *, gap: float, time_limit_s: float) ->
 
 @dataclass(frozen=True, eq=False)
 class HourMatrix:
-    """The rows and columns that every block shares, read off the programme of one block: rows `A x <= or == b`.
+    """The rows and columns that every block shares, read off the programme: rows `A x <= or == b`.
 
     `coefficients[r, c]`; `equality[r]`; `cost_usd[m, c]` per hour at the prices of epoch m. The right-hand side of row
     r in a block of epoch m is `constant[m, r]` plus, for the first rows (one per class, the balance), the demand.
@@ -78,7 +80,7 @@ class HourMatrix:
     columns: tuple[tuple[str, tuple[int, ...]], ...]
     rows: tuple[str, ...]
     coefficients: Array
-    equality: np.ndarray[Any, np.dtype[np.bool_]]
+    equality: Flags
     cost_usd: Array
     constant: Array
 
@@ -86,37 +88,68 @@ class HourMatrix:
         """Indices of the columns of one family of variables (`served`, `api`, `unserved`, `on`, `rented`)."""
         return np.array([i for i, (family, _) in enumerate(self.columns) if family == name], dtype=np.intp)
 
+    def rows_of(self, name: str) -> Ints:
+        """Indices of the rows of one family of constraints."""
+        return np.array([r for r, row in enumerate(self.rows) if row.split(".", 1)[0] == name], dtype=np.intp)
 
-def hour_matrix(programmes: list[Programme], fleet: Fleet) -> HourMatrix:
-    """The matrix of a block from one single-block programme per epoch (demand zero), `fleet` on the right-hand side."""
-    first = programmes[0]
-    columns = _columns(first)
-    place = {variable.name: i for i, variable in enumerate(_block_variables(first))}
-    names: list[str] = []
-    equality: list[bool] = []
-    rows: list[Array] = []
-    constants, costs = [], []
-    for m, programme in enumerate(programmes):
-        bought = {variable.name: fleet.buy[key] for key, variable in programme.buy.items()}
-        bought |= {variable.name: fleet.replicas[key] for key, variable in programme.replicas.items()}
-        constant = []
-        for family in EVERY_BLOCK:
-            for name, row in family(programme, 0):
-                constant.append(-row.constant - sum(c * bought.get(v.name, 0.0) for v, c in row.items()))
-                if m == 0:
-                    line = np.zeros(len(columns))
-                    for variable, coefficient in row.items():
-                        if variable.name in place:
-                            line[place[variable.name]] = coefficient
-                    names.append(name.rsplit(".", 1)[0])
-                    equality.append(row.sense == 0)
-                    rows.append(line)
-        constants.append(constant)
-        cost = np.zeros(len(columns))
-        for variable, usd in block_costs(programme, 0):
-            cost[place[variable.name]] = usd
-        costs.append(cost)
-    return HourMatrix(columns, tuple(names), np.array(rows), np.array(equality), np.array(costs), np.array(constants))
+
+@dataclass(frozen=True, eq=False)
+class HourForm:
+    """The matrix without a fleet, and where a fleet enters its right-hand side."""
+
+    bare: HourMatrix
+    links: tuple[tuple[Ints, Ints, Ints, Ints, Array], ...]
+    """For purchases, then for replicas: epochs, rows, first and second index, and what one unit adds there."""
+
+    def matrix(self, fleet: Fleet) -> HourMatrix:
+        """The matrix with `fleet` on the right-hand side."""
+        constant = self.bare.constant.copy()
+        for (epoch, row, first, second, unit), amounts in zip(self.links, (fleet.buy, fleet.replicas), strict=True):
+            np.add.at(constant, (epoch, row), unit * amounts[first, second])
+        return replace(self.bare, constant=constant)
+
+
+def hour_form(problem: Problem) -> HourForm:
+    """Read the hour's programme off the stated one: one block without demand in every epoch."""
+    epochs = len(problem.epochs)
+    idle = Blocks(np.arange(epochs), np.ones(epochs), np.zeros((epochs, len(problem.classes))))
+    programme = build(problem.with_blocks(idle), Relax(True, True, True))
+    columns = _columns(programme)
+    first_stage = [{v.name: key for key, v in family.items()} for family in (programme.buy, programme.replicas)]
+    place = [{v.name: i for i, v in enumerate(_block_variables(programme, m))} for m in range(epochs)]
+    cost = np.zeros((epochs, len(columns)))
+    constants: list[list[float]] = []
+    links: list[list[tuple[int, int, int, int, float]]] = [[], []]
+    for m in range(epochs):
+        for variable, usd in block_costs(programme, m):
+            cost[m, place[m][variable.name]] = usd
+        constants.append([])
+        for r, (_, row) in enumerate(_hour_rows(programme, m)):
+            constants[m].append(-row.constant)
+            for variable, unit in row.items():
+                for link, keys in zip(links, first_stage, strict=True):
+                    if variable.name in keys:
+                        link.append((m, r, *keys[variable.name], -unit))
+    rows = list(_hour_rows(programme, 0))
+    coefficients = np.zeros((len(rows), len(columns)))
+    for r, (_, row) in enumerate(rows):
+        for variable, unit in row.items():
+            if variable.name in place[0]:
+                coefficients[r, place[0][variable.name]] = unit
+    names = tuple(name.rsplit(".", 1)[0] for name, _ in rows)
+    equality = np.array([row.sense == 0 for _, row in rows])
+    bare = HourMatrix(columns, names, coefficients, equality, cost, np.array(constants))
+    return HourForm(bare, tuple(_link(link) for link in links))
+
+
+def _hour_rows(programme: Programme, t: int) -> Iterator[tuple[str, Any]]:
+    return (row for family in EVERY_BLOCK for row in family(programme, t))
+
+
+def _link(found: list[tuple[int, int, int, int, float]]) -> tuple[Ints, Ints, Ints, Ints, Array]:
+    table = np.array(found, dtype=float).reshape(-1, 5)
+    epoch, row, first, second = table[:, :4].T.astype(np.intp)
+    return epoch, row, first, second, table[:, 4]
 
 
 def _status(model_status: Any, found: bool) -> Status:
@@ -139,7 +172,21 @@ def _fleet(programme: Programme) -> Fleet:
         for key, variable in variables.items():
             value = variable.varValue or 0.0
             array[key] = round(value) if variable.cat == "Integer" else max(value, 0.0)
+    if not programme.relax.purchases:
+        for d in range(len(problem.deployments)):
+            if whole_by_itself(problem, d):
+                replicas[d] = np.floor(replicas_that_fit(problem, buy, d) + 1e-9)
     return Fleet(buy, replicas)
+
+
+def replicas_that_fit(problem: Problem, buy: Array, d: int) -> Array:
+    """[M] how many replicas of d the units placed by epoch in its pool can hold."""
+    deployment, active = problem.deployments[d], problem.active_units(buy)
+    gpus = np.zeros(len(problem.epochs))
+    for o, offer in enumerate(problem.offers):
+        if offer.placed == "epoch" and deployment.pool in offer.covers:
+            gpus += active[o] / offer.covers[deployment.pool]
+    return gpus / deployment.gpus_per_replica
 
 
 def _families(programme: Programme) -> dict[str, dict[tuple[int, ...], Any]]:
