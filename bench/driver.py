@@ -495,6 +495,8 @@ def _salvage(run: _Run, facts: dict[str, Any], conditions: dict[str, Any], path:
             run.stop(0.0)
         deadline = time.monotonic() + _SALVAGE_S
         while time.monotonic() < deadline and not all(spill.exists() for spill in run.spills()):
+            if all(process.poll() is not None for process in run.children):
+                break
             time.sleep(_LOOK_S)
         if any(spill.exists() for spill in run.spills()):
             run.stopped = "asked"

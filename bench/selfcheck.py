@@ -90,7 +90,7 @@ def find_ceiling(
     best: Ceiling | None = None
     for streams in QUICK_LEVELS if quick else LEVELS:
         for _ in range(2):  # a failure may be a neighbour's doing: it counts when it comes twice
-            seconds = 1.5 if quick else 4.0
+            seconds = 1.0 if quick else 4.0
             level, fair = _level(cache, streams, now=now, workers=workers, error_s=error_s, cpus=cpus, seconds=seconds)
             held = max(level.ttft_error_p99_s, level.gap_error_p99_s) <= error_s and level.kept_share >= KEPT
             if held:
@@ -149,15 +149,16 @@ def _level(
 ) -> tuple[Ceiling, bool]:
     """One load: what it would be as a ceiling, and whether the server kept to its law."""
     shape = Range(input_low=90, input_high=110, output_low=_TOKENS - 5, output_high=_TOKENS + 5)
-    cap_s = seconds + 2.5
+    warm_up_s = seconds / 2  # the starts are staggered within it
     stage = Stage(
         name=f"selfcheck-{streams}",
         mode="closed",
         load=streams,
         shape=shape,
         seed=1,
-        cap_s=cap_s,
-        warm_up_s=2,
+        cap_s=warm_up_s + seconds,
+        warm_up_s=warm_up_s,
+        stagger_s=warm_up_s / 2,
         width=None,
     )
     folder = cache / ".selfcheck"

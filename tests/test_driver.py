@@ -1,0 +1,293 @@
+"""Stages in real Locust processes against the paced server: the curve is its law, nothing is lost, nobody is left."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from bench import stats
+from bench.driver import Progress, StageRun, Target, load_run, run_stage
+from bench.paced import Law, paced
+from bench.prompts import Fixed, Range
+from bench.records import digest
+from bench.schedule import Arrivals, Stage, plan
+from hardware_profiles.faults import InputError
+
+LAW = Law(ttft_s=0.05, tpot_s=0.01, tpot_per_running_s=0.001)
+SHAPE = Range(input_low=90, input_high=110, output_low=15, output_high=25)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with paced(LAW, "--prefix-cache", "--per-request-metrics") as told:
+        yield told
+
+
+def stage(**more: Any) -> Stage:
+    settings = {"name": "s", "mode": "closed", "shape": SHAPE, "seed": 3, "warm_up_s": 0.5, "stagger_s": 0.2}
+    return Stage.model_validate(settings | ({} if more.get("mode") == "open" else {"load": 6}) | more)
+
+
+def target(url: str, model: str = "paced", **more: Any) -> Target:
+    return Target(url=url, model=model, vocab_size=32000, **more)
+
+
+def locusts(folder: Path) -> list[psutil.Process]:
+    """Locust processes that work for `folder`, whoever their parent is by now."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if str(folder.resolve()) in process.environ().get("SPILLWAY_ORDER", ""):
+                found.append(process)
+    return found
+
+
+def gone(folder: Path, within_s: float) -> bool:
+    """Whether the last of them ends in time."""
+    deadline = time.monotonic() + within_s
+    while locusts(folder):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.fixture(scope="module")
+def closed_run(url: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[StageRun, list[Progress], Path]:
+    """Six users in two workers, half of each prompt from shared prefixes, to the cap of four seconds."""
+    folder, told = tmp_path_factory.mktemp("closed"), list[Progress]()
+    asked = stage(cap_s=4.0, width=None, cached_share=0.5, prefixes=2)
+    run = run_stage(asked, target(url), folder, workers=2, conditions={"why": "test"}, on_progress=told.append)
+    return run, told, folder
+
+
+def test_the_closed_loops_curve_is_the_law(closed_run: tuple[StageRun, list[Progress], Path]) -> None:
+    """TPOT = 10 ms + 1 ms for each of six running; TTFT = 50 ms; throughput = 6 / E2E: all within 5 %."""
+    run, _, _ = closed_run
+    point = stats.window_point(run.records, stats.stage_window(run.records, run.stage, run.load_s), run.stage)
+    assert point.tpot_s["p50"].value == pytest.approx(0.016, rel=0.05)
+    assert point.ttft_s["p50"].value == pytest.approx(0.05, rel=0.05)
+    lawful_e2e_s = 0.05 + (point.shape.output_tokens - 1) * 0.016
+    assert point.throughput_per_s == pytest.approx(6 / lawful_e2e_s, rel=0.08)
+    assert point.failed == 0
+
+
+def test_two_workers_take_turns_in_one_schedule(closed_run: tuple[StageRun, list[Progress], Path]) -> None:
+    """Even rows are worker 0's, odd ones worker 1's; each row once, with the lengths that the schedule gives it."""
+    run, _, _ = closed_run
+    records, asked = run.records, plan(run.stage)
+    assert np.array_equal(records.worker, records.request % 2)
+    assert len(set(records.request.tolist())) == len(records)
+    assert np.array_equal(records.asked_output, asked.output_tokens[records.request])
+    assert np.array_equal(records.asked_input, asked.input_tokens[records.request])
+    assert set(records.status.tolist()) == {"ok"}
+
+
+def test_tokens_are_those_that_were_asked_for(closed_run: tuple[StageRun, list[Progress], Path]) -> None:
+    """Input, cached and output tokens as the server counted them are the schedule's; each came in its own chunk."""
+    records = closed_run[0].records
+    assert np.array_equal(records.input_tokens, records.asked_input)
+    assert np.array_equal(records.cached_tokens, records.asked_cached)
+    assert np.array_equal(records.output_tokens, records.asked_output)
+    assert np.array_equal(np.diff(records.chunk_from), records.output_tokens)
+    assert closed_run[0].client["primed_requests"] == 2
+
+
+def test_six_users_are_never_more_than_six(closed_run: tuple[StageRun, list[Progress], Path]) -> None:
+    """The load is held over both workers: six in flight between the staggered start and the stop."""
+    run, _, _ = closed_run
+    held = stats.in_flight(run.records, np.linspace(0.3, run.load_s, 400))
+    assert held.max() == 6
+    assert held.mean() > 5.9
+
+
+def test_progress_is_told_while_it_runs(closed_run: tuple[StageRun, list[Progress], Path]) -> None:
+    """The last look agrees with the records: what ended, how fast, and how sure."""
+    run, told, _ = closed_run
+    last = told[-1]
+    assert len(told) >= 5
+    assert last.completed == np.count_nonzero(run.records.end_s <= last.elapsed_s)
+    assert last.tpot_s == pytest.approx(float(np.median(stats.tpot_s(run.records))), rel=0.05)
+    assert last.failed == 0
+    assert run.tpot_width is not None
+    assert run.tpot_width < 0.05
+
+
+def test_the_stages_file_is_all_that_stays(closed_run: tuple[StageRun, list[Progress], Path]) -> None:
+    """One Parquet file with its digest, from which the run can be read back; no work folder, no process."""
+    run, _, folder = closed_run
+    assert [path.name for path in folder.iterdir()] == ["s.parquet"]
+    assert run.sha256 == digest(folder / "s.parquet")
+    again = load_run(folder / "s.parquet")
+    assert (again.stage, again.load_s, again.stopped, again.client) == (run.stage, run.load_s, "cap", run.client)
+    assert again.conditions == {"why": "test"}
+    assert np.array_equal(again.records.chunk_s, run.records.chunk_s)
+    assert gone(folder, 1.0)
+
+
+def test_the_clients_own_conditions_are_told(closed_run: tuple[StageRun, list[Progress], Path]) -> None:
+    """How it was measured stands with the records; the clocks did not part."""
+    client = closed_run[0].client
+    assert (client["workers"], client["wire"]) == (2, "raw socket")
+    assert client["stamps"] == ("kernel" if sys.platform == "linux" else "clock at the read")
+    assert isinstance(client["cpu_share"], float)
+    assert 0 < client["cpu_share"] < 1
+    assert abs(float(str(client["clock_step_s"]))) < 0.05
+    assert float(str(client["send_lag_p99_s"])) < 0.05
+
+
+def test_open_loop_sends_the_schedule_and_nothing_else(url: str, tmp_path: Path) -> None:
+    """Two workers, bursty arrivals: every row of the global schedule was sent once, at its moment, and answered."""
+    asked = stage(mode="open", rate_per_s=25.0, arrivals=Arrivals(law="gamma", cv=2.0), cap_s=2.0, width=None)
+    run = run_stage(asked, target(url), tmp_path, workers=2)
+    lawful = plan(asked)
+    order = np.argsort(run.records.request)
+    assert run.records.request[order].tolist() == list(range(len(lawful)))
+    assert run.records.scheduled_s[order] == pytest.approx(lawful.at_s, abs=1e-6)
+    assert np.median(run.records.sent_s - run.records.scheduled_s) < 0.005
+    assert set(run.records.status.tolist()) == {"ok"}
+    assert run.stopped in ("cap", "exhausted")
+    assert np.median(stats.ttft_s(run.records)) == pytest.approx(0.05, rel=0.1)
+    assert np.median(run.records.server_ttft_s) == pytest.approx(0.05, rel=0.1)
+
+
+def test_a_stage_stops_when_it_knows_enough(url: str, tmp_path: Path) -> None:
+    """With 20 % asked for, a long cap is not waited for; and it is not stopped before ten E2E times."""
+    asked = stage(shape=Fixed(input_tokens=20, output_tokens=5), cap_s=60.0, width=0.2, min_requests=50)
+    run = run_stage(asked, target(url), tmp_path)
+    assert run.stopped == "narrow"
+    assert run.load_s < 20
+    assert run.throughput_width is not None
+    assert run.tpot_width is not None
+    assert max(run.throughput_width, run.tpot_width) <= 0.2
+    assert run.load_s - 0.5 >= 10 * float(np.median(stats.e2e_s(run.records)))
+
+
+def test_some_failures_are_counted_and_do_not_stop_it(url: str, tmp_path: Path) -> None:
+    """A third of the answers are 429: they are in the records with their reason, the others are served."""
+    run = run_stage(stage(cap_s=2.0, width=None), target(url, "fault:429:0.33"), tmp_path)
+    share = np.mean(run.records.status == "http_429")
+    assert set(run.records.status.tolist()) == {"ok", "http_429"}
+    assert 0.15 < share < 0.5
+    assert all(error.startswith("paced: has too many requests") for error in run.records.error if error)
+    assert run.stopped == "cap"
+
+
+def test_a_server_that_only_fails_is_left_alone(url: str, tmp_path: Path) -> None:
+    """Nothing but 500: the stage ends by itself, users have backed off, and the records say why."""
+    run = run_stage(stage(cap_s=30.0), target(url, "fault:500"), tmp_path)
+    assert run.stopped == "failing"
+    assert run.load_s < 10
+    assert set(run.records.status.tolist()) == {"http_500"}
+    assert len(run.records) < 150
+
+
+def test_what_hangs_is_cut_at_the_drains_end(url: str, tmp_path: Path) -> None:
+    """Requests that never end are `unfinished` when the drain is over, and count as failures."""
+    asked = stage(load=2, cap_s=1.0, drain_s=0.3, stagger_s=0.0)
+    run = run_stage(asked, target(url, "fault:stall", timeout_s=60), tmp_path)
+    assert run.records.status.tolist() == ["unfinished", "unfinished"]
+    assert run.records.events.min() > 0  # the tokens that had come are kept
+
+
+def test_no_server_is_a_fault_with_a_remedy(tmp_path: Path) -> None:
+    """Nobody listens: one fault, no file, no process."""
+    with pytest.raises(InputError) as caught:
+        run_stage(stage(), target("http://127.0.0.1:9"), tmp_path)
+    assert "no connection ([Errno 111] Connection refused)" in str(caught.value)
+    assert "Remedy: check that the server is up and the URL is right." in str(caught.value)
+    assert not list(tmp_path.glob("*.parquet"))
+    assert gone(tmp_path, 1.0)
+
+
+def test_a_missing_key_is_told_before_anything_starts(tmp_path: Path) -> None:
+    """The variable's name is told; nothing is started."""
+    with pytest.raises(InputError, match="the environment variable SPILLWAY_TEST_KEY is not set"):
+        run_stage(stage(), target("http://127.0.0.1:9", key_env="SPILLWAY_TEST_KEY"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_is_used_and_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server that wants a key is served; no byte of the folder holds it, at any moment of the stage."""
+    monkeypatch.setenv("SPILLWAY_TEST_KEY", "sk-quite-secret")
+    seen: list[bytes] = []
+
+    def look(_: Progress) -> None:
+        seen.extend(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+    with paced(LAW, "--key-env=SPILLWAY_TEST_KEY") as url:
+        asked = target(url, key_env="SPILLWAY_TEST_KEY")
+        run = run_stage(stage(load=2, cap_s=1.0), asked, tmp_path, on_progress=look)
+    assert set(run.records.status.tolist()) == {"ok"}
+    seen.append(run.path.read_bytes())
+    assert len(seen) > 3
+    assert not any(b"sk-quite-secret" in content for content in seen)
+
+
+def interrupt(progress: Progress) -> None:
+    if progress.completed > 5:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_all_and_keeps_what_there_is(url: str, tmp_path: Path) -> None:
+    """After Ctrl-C no process is left, and what had been measured stands in a file that no one takes for whole."""
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(stage(cap_s=60.0), target(url), tmp_path, workers=2, on_progress=interrupt)
+    assert gone(tmp_path, 1.0)
+    assert not (tmp_path / "s.parquet").exists()
+    run = load_run(tmp_path / "s.interrupted.parquet")
+    assert np.count_nonzero(run.records.ok) > 5
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nobody_outlives_a_killed_parent(url: str, tmp_path: Path, workers: int) -> None:
+    """SIGKILL leaves the parent no chance: all Locust processes end within five seconds all the same."""
+    code = (
+        "import sys; from pathlib import Path; from bench.driver import *; from bench.schedule import Stage\n"
+        "stage, target, folder, workers = sys.argv[1:]\n"
+        "show = lambda p: print(p.completed, flush=True)\n"
+        "run_stage(Stage.model_validate_json(stage), Target.model_validate_json(target), Path(folder),"
+        " workers=int(workers), on_progress=show)"
+    )
+    asked = stage(cap_s=60.0).model_dump_json(), target(url).model_dump_json(), str(tmp_path), str(workers)
+    with subprocess.Popen([sys.executable, "-c", code, *asked], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        while int(parent.stdout.readline()) < 3:
+            pass
+        assert len(locusts(tmp_path)) == (1 if workers == 1 else 3)
+        os.kill(parent.pid, signal.SIGKILL)
+    assert gone(tmp_path, 5.0)
+
+
+def test_a_stage_that_dies_tells_its_last_words(url: str, tmp_path: Path) -> None:
+    """A worker that is killed in mid-stage: one fault that names the stage and the log."""
+    killed: list[int] = []
+
+    def kill(progress: Progress) -> None:
+        if progress.completed > 3 and not killed:
+            victim = locusts(tmp_path)[0]
+            killed.append(victim.pid)
+            victim.kill()
+
+    with pytest.raises(InputError, match="stage s: a Locust process ended") as caught:
+        run_stage(stage(cap_s=60.0), target(url), tmp_path, on_progress=kill)
+    assert caught.value.faults[0].remedy == f"see the logs in {(tmp_path / '.s').resolve()}"
+    assert gone(tmp_path, 1.0)
+
+
+def test_a_finished_stage_is_replaced_whole(url: str, tmp_path: Path) -> None:
+    """What a killed run left in its work folder does not disturb the next one."""
+    (tmp_path / ".s").mkdir()
+    (tmp_path / ".s" / "go.json").write_text("{}")
+    (tmp_path / ".s" / "spill-0.parquet").write_text("old")
+    run = run_stage(stage(load=1, cap_s=1.0), target(url), tmp_path)
+    assert set(run.records.status.tolist()) == {"ok"}

@@ -1,0 +1,81 @@
+"""The self-check finds a ceiling on this machine, and knows an error when there is one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import selfcheck
+from bench.paced import Truth
+from bench.prompts import Prompts
+from tests.test_records import row
+
+
+def truth(shift_ns: int = 0) -> Truth:
+    """Three requests of four tokens each, 10 ms apart, each sent within a microsecond; arrived at 1 s, 2 s, 3 s."""
+    prompts = Prompts(seed=1, nonce=7, vocab_size=32000, longest_input=20)
+    heads = [[int(t) for t in prompts.prompt(number, 20)[1:-1].split(b",")[:12]] for number in range(3)]
+    arrived = np.array([1, 2, 3]) * 10**9
+    sent = (arrived[:, None] + 100_000_000 + np.arange(4) * 10_000_000).ravel() + shift_ns
+    return Truth(np.arange(3), np.array(heads), arrived, np.repeat(np.arange(3), 4), sent, sent + 1000)
+
+
+def client(late_s: float = 0.0, merged: bool = False) -> selfcheck.Errors:
+    """A client that saw all of it, its k-th chunk `late_s` * k late."""
+    from bench.records import from_rows
+
+    rows, chunks = [], []
+    for number in range(3):
+        at = number + 1.1 + np.arange(4) * 0.01 + np.arange(4) * late_s + 5e-7
+        at = at[1:] if merged and number == 1 else at
+        rows.append(row(number, number + 1.0, first_token_s=at[0], asked_input=20))
+        chunks.append(at)
+    prompts = Prompts(seed=1, nonce=7, vocab_size=32000, longest_input=20)
+    return selfcheck.errors(from_rows(rows, chunks), truth(), prompts)
+
+
+def test_a_true_client_has_no_error() -> None:
+    """What lies between the moments just before and just after a send is no error."""
+    found = client()
+    assert found.ttft_s == pytest.approx([0, 0, 0], abs=1e-9)
+    assert found.gap_s == pytest.approx([0] * 9, abs=1e-9)
+    assert found.unmatched == 0
+
+
+def test_a_late_client_is_found_out() -> None:
+    """Each gap 2 ms too long: an error of 2 ms less the microsecond that the server does not know."""
+    assert client(late_s=0.002).gap_s == pytest.approx([0.002 - 1e-6] * 9, abs=1e-9)
+
+
+def test_merged_chunks_are_counted_not_compared() -> None:
+    """A read that swallowed a token's arrival makes the request unmatched, and its TTFT wrong."""
+    found = client(merged=True)
+    assert found.unmatched == 1
+    assert len(found.gap_s) == 6
+    assert found.ttft_s.max() == pytest.approx(0.01, abs=2e-6)
+
+
+def test_a_ceiling_is_found_and_kept(tmp_path: Path) -> None:
+    """The quick form: real Locust, real server; a few streams hold with 5 ms allowed, and the file says so later."""
+    levels: list[tuple[int, float, float]] = []
+    assert selfcheck.known_ceiling(tmp_path) is None
+    found = selfcheck.find_ceiling(
+        tmp_path, now="2026-11-20T12:00:00Z", quick=True, error_s=0.005, on_level=lambda *told: levels.append(told)
+    )
+    assert [streams for streams, _, _ in levels] == [4, 8]
+    assert (found.streams, found.capped, found.workers) == (8, True, 1)
+    assert found.ttft_error_p99_s <= 0.005
+    assert found.gap_error_p99_s <= 0.005
+    assert found.events_per_s == pytest.approx(8 * 50 / 1.08, rel=0.25)
+    assert selfcheck.known_ceiling(tmp_path) == found
+    assert [path.name for path in tmp_path.iterdir()] == ["ceiling-1.json"]
+    (tmp_path / "ceiling-1.json").write_text("{}")
+    assert selfcheck.known_ceiling(tmp_path) is None
+
+
+def test_an_impossible_error_finds_no_ceiling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A nanosecond allowed: no load holds, the result is zero streams with the errors that were seen."""
+    monkeypatch.setattr(selfcheck, "QUICK_LEVELS", (2,))
+    found = selfcheck.find_ceiling(tmp_path, now="2026-11-20T12:00:00Z", quick=True, error_s=1e-12)
+    assert (found.streams, found.events_per_s, found.capped) == (0, 0.0, False)
+    assert found.ttft_error_p99_s > 1e-12
