@@ -25,6 +25,7 @@ import numpy as np
 from planner.problem import Array, Ints
 
 _TOLERANCE = 1e-9
+_LOOSE = 1e-7
 _CHUNK = 4096
 Basis = tuple[int, ...]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
@@ -220,11 +221,31 @@ class _OneProgramme:
     def solve(self, b: Array, t: int) -> tuple[Basis, Array, Array]:
         lower = np.where(self.scaled.equality, b, -self.infinity)
         self.solver.changeRowsBounds(len(b), self.places, lower, b)
-        self.solver.run()
-        if self.solver.getModelStatus() != self.optimal:
-            raise RuntimeError(f"programme {t} has no optimum: {self.solver.getModelStatus()}")
+        self._run(t)
         columns = self.scaled.a.shape[1]
         _, basic = self.solver.getBasicVariables()
         solution = self.solver.getSolution()
         basis = tuple(int(j) for j in np.sort(np.where(basic >= 0, basic, columns - basic - 1)))
         return basis, np.array(solution.col_value), np.array(solution.row_dual)
+
+    def _run(self, t: int) -> None:
+        """Solve; where a warm start or our tolerance defeats the simplex method, afresh, then at HiGHS's own tolerance.
+
+        A looser solution is still checked: its basis is tried at our tolerance before the solution itself is taken.
+        """
+        self.solver.run()
+        if self.solver.getModelStatus() == self.optimal:
+            return
+        statuses = [str(self.solver.getModelStatus())]
+        for tolerance in (_TOLERANCE, _LOOSE):
+            for option in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
+                self.solver.setOptionValue(option, tolerance)
+            self.solver.clearSolver()
+            self.solver.run()
+            statuses.append(str(self.solver.getModelStatus()))
+            if self.solver.getModelStatus() == self.optimal:
+                break
+        for option in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
+            self.solver.setOptionValue(option, _TOLERANCE)
+        if self.solver.getModelStatus() != self.optimal:
+            raise RuntimeError(f"programme {t} has no optimum: {', '.join(statuses)}")
