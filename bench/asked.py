@@ -64,6 +64,7 @@ class Asked:
     warm_up_s: float = 10.0
     width: float | None = 0.05
     rate_requests: int = 400
+    rate_stages: int = 16
     seed: int = 0
     workers: int = 1
     profiles: Path | None = None
@@ -121,6 +122,7 @@ def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan
                     "warm_up_s": asked.warm_up_s,
                     "width": asked.width,
                     "rate_requests": asked.rate_requests,
+                    "rate_stages": asked.rate_stages,
                 },
                 "seed": asked.seed,
                 "workers": asked.workers,

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import gpu, stats
 from bench.bottleneck import bottleneck, kv_cache_use
 from bench.driver import load_run
-from bench.judge import Evidence, judge, moved
+from bench.judge import Evidence, hit_rate, judge, moved
 from bench.plan import RUN_FILE, RunFile, read_run
 from bench.records import digest
 from bench.selfcheck import Ceiling
@@ -109,7 +109,7 @@ def point_of(evidence: Evidence, *, before: Point | None) -> Point:
         update={
             "kv_cache_use": kv_cache_use(evidence),
             "preemptions": _preemptions(evidence.watch),
-            "prefix_hit_rate": _prefix_hit_rate(evidence.watch),
+            "prefix_hit_rate": hit_rate(evidence),
             "power_w": power_w,
             "energy_j_per_output_token": per_token_j,
             "bottleneck": bottleneck(evidence, checks, saturated=saturated),
@@ -132,13 +132,6 @@ def _power(evidence: Evidence, point: Point) -> tuple[float | None, float | None
 def _preemptions(watch: Watch) -> int | None:
     found = moved(watch.before, watch.after, "preemptions") if watch.before and watch.after else None
     return None if found is None else int(found)
-
-
-def _prefix_hit_rate(watch: Watch) -> float | None:
-    if watch.before is None or watch.after is None:
-        return None
-    hits, queries = (moved(watch.before, watch.after, f"prefix_{name}_tokens") for name in ("hits", "queries"))
-    return hits / queries if hits is not None and queries else None
 
 
 def _empty_curve(run: RunFile, gathered: list[Evidence], points: list[Point]) -> Curve:

@@ -176,7 +176,7 @@ def server_latency(evidence: Evidence) -> Check:
         "TPOT": (stats.tpot_s(served), "tpot", TPOT_SHARE, TPOT_S),
         "E2E": (stats.e2e_s(served), "e2e", E2E_SHARE, E2E_S),
     }
-    primed, _ = _primed(evidence)
+    primed, _ = primed_before(evidence)
     told, worst = [], 0.0
     for name, (per_row, field, share, least_s) in pairs.items():
         values = per_row[~np.isnan(per_row)]
@@ -201,7 +201,7 @@ def tokens(evidence: Evidence) -> Check:
     counted_in, counted_out = moved(before, after, "input_tokens"), moved(before, after, "output_tokens")
     if counted_in is None or counted_out is None or (rows.input_tokens < 0).any() or (rows.output_tokens < 0).any():
         return _unknown("tokens", "one side did not count them")
-    primed, primed_input = _primed(evidence)
+    primed, primed_input = primed_before(evidence)
     ours_in, ours_out = int(rows.input_tokens.sum()) + primed_input, int(rows.output_tokens.sum()) + primed
     told = f"input {ours_in} (server {counted_in:.0f}), output {ours_out} (server {counted_out:.0f})"
     return _within("tokens", abs(ours_in - counted_in) + abs(ours_out - counted_out), 0.0, told)
@@ -209,15 +209,23 @@ def tokens(evidence: Evidence) -> Check:
 
 def prefix_hits(evidence: Evidence) -> Check:
     """The cache was as cold, or as warm, as asked: tokens found in it over tokens looked up."""
-    before, after = evidence.watch.before, evidence.watch.after
-    hits = None if before is None or after is None else moved(before, after, "prefix_hits_tokens")
-    queries = None if before is None or after is None else moved(before, after, "prefix_queries_tokens")
-    if hits is None or not queries:
+    got = hit_rate(evidence)
+    if got is None:
         return _unknown("prefix_hits", evidence.watch.pages_reason or "the server looked nothing up in its cache")
     sent = evidence.records.select(~np.isnan(evidence.records.sent_s))
-    total = max(1, int(sent.asked_input.sum()) + _primed(evidence)[1])
-    asked, got = float(sent.asked_cached.sum()) / total, hits / queries
+    asked = float(sent.asked_cached.sum()) / max(1, int(sent.asked_input.sum()))
     return _within("prefix_hits", abs(asked - got), PREFIX_SHARE, f"asked {asked:.1%}, seen {got:.1%}")
+
+
+def hit_rate(evidence: Evidence) -> float | None:
+    """Tokens found in the prefix cache over tokens looked up, without the requests that warmed it."""
+    before, after = evidence.watch.before, evidence.watch.after
+    if before is None or after is None:
+        return None
+    hits, queries = moved(before, after, "prefix_hits_tokens"), moved(before, after, "prefix_queries_tokens")
+    if hits is None or queries is None or queries <= primed_before(evidence)[1]:
+        return None
+    return hits / (queries - primed_before(evidence)[1])
 
 
 def drained(evidence: Evidence) -> Check:
@@ -286,7 +294,7 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
 )
 
 
-def _primed(evidence: Evidence) -> tuple[int, int]:
+def primed_before(evidence: Evidence) -> tuple[int, int]:
     """(requests, input tokens) that put shared prefixes into the cache before the zero, one output token each."""
     requests, tokens = (evidence.client.get(f"primed_{what}") for what in ("requests", "input_tokens"))
     return int(requests or 0), int(tokens or 0)

@@ -26,7 +26,6 @@ FIRST_SHARE = 0.8
 STEP = 1.25
 CLOSE = 1.10
 MOST_BATCHES = 3
-MOST_TRIALS = 14
 
 Outcome = Literal["pass", "fail", "undecided"]
 
@@ -86,15 +85,15 @@ class NextRate:
     why: str
 
 
-def next_rate(tried: Sequence[Tried], best_closed_per_s: float) -> NextRate:
-    """The next rate and batch, or the result."""
+def next_rate(tried: Sequence[Tried], best_closed_per_s: float, most_stages: int) -> NextRate:
+    """The next rate and batch, or the result; at most `most_stages` are run."""
+    low = max((one.rate_per_s for one in tried if one.outcome == "pass"), default=None)
+    high = min((one.rate_per_s for one in tried if one.outcome != "pass" and one.rate_per_s > (low or 0)), default=None)
+    if sum(one.batches for one in tried) >= most_stages:
+        return NextRate(None, 0, low, high, f"{most_stages} stages were spent")
     for one in tried:
         if one.outcome == "undecided" and one.batches < MOST_BATCHES:
             return NextRate(one.rate_per_s, one.batches, None, None, "")
-    low = max((one.rate_per_s for one in tried if one.outcome == "pass"), default=None)
-    high = min((one.rate_per_s for one in tried if one.outcome != "pass" and one.rate_per_s > (low or 0)), default=None)
-    if sum(one.batches for one in tried) >= MOST_TRIALS:
-        return NextRate(None, 0, low, high, f"{MOST_TRIALS} stages were spent")
     if low is not None and high is not None and high / low <= CLOSE:
         return NextRate(None, 0, low, high, f"known within {CLOSE - 1:.0%}")
     if low is not None and high is not None:

@@ -52,6 +52,9 @@ class Pace(Value):
     """Open loop: served before a stage may end early. 95 % cannot be told from less with fewer than 73 independent
     requests (Wilson's lower bound of 100 %), and neighbouring requests are not independent."""
 
+    rate_stages: Annotated[int, Field(ge=1)] = 16
+    """Open-loop stages of one shape's search, at most."""
+
     def open_cap_s(self, rate_per_s: float) -> float:
         """An open-loop stage's longest load: as long as its requests take at this rate, at most four stages."""
         needed_s = self.warm_up_s + 1.2 * self.rate_requests / rate_per_s

@@ -87,7 +87,7 @@ class Sweep:
         batches: dict[float, list[Measured]] = {}
         while best_per_s > 0:
             tried = [Tried(rate, len(done), self._outcome(done)) for rate, done in batches.items()]
-            following = next_rate(tried, best_per_s)
+            following = next_rate(tried, best_per_s, self.run.plan.pace.rate_stages)
             if following.rate_per_s is None:
                 passed = "no rate" if following.passed_per_s is None else f"{following.passed_per_s:g} requests/s"
                 self.events.ended(f"rates of shape {shape}", f"{passed} at the target; {following.why}")

@@ -6,7 +6,9 @@ import math
 
 import pytest
 
-from bench.levels import MOST_BATCHES, MOST_TRIALS, Level, NextRate, Outcome, Tried, next_load, next_rate
+from bench.levels import MOST_BATCHES, Level, NextRate, Outcome, Tried, next_load, next_rate
+
+MOST_STAGES = 16
 
 
 def level(load: int, throughput: float, **changes: float) -> Level:
@@ -56,7 +58,7 @@ def test_unknown_queueing_does_not_stop() -> None:
 def search(capacity: float, best: float, undecided: float = 0.0) -> tuple[NextRate, list[Tried]]:
     """A whole search where rates below `capacity` pass, and those within `undecided` of it are undecided."""
     tried: dict[float, Tried] = {}
-    while (following := next_rate(list(tried.values()), best)).rate_per_s is not None:
+    while (following := next_rate(list(tried.values()), best, MOST_STAGES)).rate_per_s is not None:
         rate = following.rate_per_s
         outcome: Outcome = "pass" if rate <= capacity else "fail"
         if abs(rate / capacity - 1) < undecided:
@@ -75,7 +77,7 @@ def test_the_search_finds_the_capacity(share: float) -> None:
     assert found.not_passed_per_s is not None
     assert found.passed_per_s <= 10 * share < found.not_passed_per_s
     assert found.not_passed_per_s / found.passed_per_s <= 1.1
-    assert sum(one.batches for one in tried) <= MOST_TRIALS
+    assert sum(one.batches for one in tried) <= MOST_STAGES
 
 
 def test_an_undecided_rate_is_tried_with_other_seeds_and_then_counts_as_too_high() -> None:
@@ -90,6 +92,6 @@ def test_an_undecided_rate_is_tried_with_other_seeds_and_then_counts_as_too_high
 def test_a_search_without_end_is_ended() -> None:
     """Where nothing passes, the number of stages is bounded and no rate is found."""
     found, tried = search(0.0001, 10)
-    assert (found.passed_per_s, sum(one.batches for one in tried)) == (None, MOST_TRIALS)
-    assert found.why == f"{MOST_TRIALS} stages were spent"
-    assert math.isclose(min(one.rate_per_s for one in tried), 8 / 1.25**13, rel_tol=1e-3)
+    assert (found.passed_per_s, sum(one.batches for one in tried)) == (None, MOST_STAGES)
+    assert found.why == f"{MOST_STAGES} stages were spent"
+    assert math.isclose(min(one.rate_per_s for one in tried), 8 / 1.25**15, rel_tol=1e-3)
