@@ -134,6 +134,12 @@ def charges_usd(solution: Solution) -> Array:
 
 def workload_usd(case: Case, solution: Solution) -> Array:
     """[W] present value of each workload's part of the bill; they add up to the plan's cost."""
+    of_class = class_usd(case, solution)
+    return np.array([of_class[list(workload.classes)].sum() for workload in case.workloads])
+
+
+def class_usd(case: Case, solution: Solution) -> Array:
+    """[K] present value of each class's part of the bill."""
     problem = case.problem
     hours = present_hours(solution)
     requests: Array = solution.blocks.weight_h @ solution.blocks.demand
@@ -157,7 +163,7 @@ def workload_usd(case: Case, solution: Solution) -> Array:
         if family in ("served", "api", "unserved"):
             price = solution.hours.matrix.cost_usd[solution.blocks.epoch, i]
             of_class[key[0]] += float(hours @ (solution.hours.values[:, i] * price))
-    return np.array([of_class[list(workload.classes)].sum() for workload in case.workloads])
+    return of_class
 
 
 def _gpu_hours(solution: Solution) -> Array:

@@ -101,6 +101,11 @@ class GpuTimeLaw:
         """GPU seconds per request at a steady load, by the law: never less for more input or output."""
         return max(float(_terms(shape) @ np.array(each)) for each in self.coefficients)
 
+    def input_share(self, shape: Shape) -> float:
+        """Part of `busy_gpu_s` that prefill takes; decode, and the KV cache that it reads, take the rest."""
+        parts = max((_terms(shape) * np.array(each) for each in self.coefficients), key=lambda each: float(each.sum()))
+        return float(parts[0] / parts.sum())
+
     def gpu_s(self, shape: Shape) -> float | None:
         """GPU seconds per request when this shape alone arrives at random; None: no rate of it meets the SLO.
 

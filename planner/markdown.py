@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable
 
 from planner.names import markdown_safe
+from planner.parts import Point, Section, Table
 from planner.picture import Picture
 from planner.plan import Plan
-from planner.sections import Point, Section, Table, alarms, certainty, sections, strategies, total
+from planner.sections import alarms, certainty, sections, strategies, total
 from planner.turning import soonest
 
 _PLAIN = re.compile(r"[A-Za-z0-9 ,.:;%/-]*")

@@ -17,9 +17,12 @@ from planner.check import check
 from planner.headline import headline, warnings
 from planner.hourly import HourTable
 from planner.plan import SUPPLY_ORDER, Amount, Baseline, Deployed, Month, Plan, Purchase, Scheme, Served, Supply
+from planner.priced import price_rows
 from planner.problem import Array
+from planner.seen import seen_shapes
 from planner.solve import Solution
-from planner.supplies import OfferInfo
+from planner.supplies import EndpointInfo, OfferInfo
+from planner.unit_costs import input_usd
 
 _KINDS = ("measured", "published", "estimated")
 
@@ -86,6 +89,7 @@ def make_plan(
         months=tuple(_months(told)),
         lines=_lines(told),
         baselines=strategies,
+        prices=price_rows(case, supplies),
     )
     return plan, _hours(told)
 
@@ -169,28 +173,31 @@ def _supplies(told: _Told) -> list[Supply]:
     all_tokens = float(told.weight_h @ told.solution.blocks.demand @ tokens_of)
     found = []
 
-    def add(name: str, scheme: Scheme, requests: Array, usd: float) -> None:
+    def add(info: OfferInfo | EndpointInfo, requests: Array, usd: float, full: float | None = None) -> None:
         tokens = float(requests @ tokens_of)
         found.append(
             Supply(
-                name=name,
-                scheme=scheme,
+                name=info.label,
+                scheme=info.scheme if isinstance(info, OfferInfo) else "api",
                 requests=float(requests.sum()),
                 request_share=float(requests.sum()) / total if total else 0.0,
                 input_tokens=float(requests @ told.input_per_request),
                 output_tokens=float(requests @ told.output_per_request),
                 token_share=tokens / all_tokens if all_tokens else 0.0,
                 usd=usd,
+                full_usd_per_mtok=full / tokens * 1e6 if tokens and full is not None else None,
+                source=info.source,
             )
         )
 
     for o, info in enumerate(told.case.offers):
         if told.done.gpus_held[o].any():
-            add(info.label, info.scheme, told.weight_h @ told.done.by_offer[o], _offer_usd(told, o))
+            requests, usd = told.weight_h @ told.done.by_offer[o], _offer_usd(told, o)
+            add(info, requests, usd, _full_use_usd(told, o, usd))
     for e, endpoint in enumerate(told.case.endpoints):
         if told.done.by_endpoint[e].any():
             usd = float(told.present_h @ hourly_usd(told.solution, "api", e))
-            add(endpoint.label, "api", told.weight_h @ told.done.by_endpoint[e], usd)
+            add(endpoint, told.weight_h @ told.done.by_endpoint[e], usd)
     return sorted(found, key=lambda s: (SUPPLY_ORDER.index(s.scheme), s.name))
 
 
@@ -200,6 +207,13 @@ def _offer_usd(told: _Told, o: int) -> float:
     return bought + float(told.present_h @ hourly_usd(told.solution, "on", o)) + _busy_usd(told, o)
 
 
+def _full_use_usd(told: _Told, o: int, usd: float) -> float:
+    """What the work of an offer would cost if every GPU-hour that is paid were full: only the used part of the rest."""
+    held, busy = (float(told.weight_h @ array[o]) for array in (told.done.gpus_held, told.done.gpus_busy))
+    power = _busy_usd(told, o)
+    return power + (usd - power) * (busy / held if held else 0.0)
+
+
 def _busy_usd(told: _Told, o: int) -> float:
     problem, offer = told.case.problem, told.case.offers[o].offer
     price = max(problem.pools[problem.pool_index[pool]].busy_usd_per_gpu_h for pool in offer.covers)
@@ -207,14 +221,15 @@ def _busy_usd(told: _Told, o: int) -> float:
 
 
 def _workloads(told: _Told) -> list[Served]:
-    bills = workload_usd(told.case, told.solution)
+    bills, inputs = workload_usd(told.case, told.solution), input_usd(told.case, told.solution)
     found = []
-    for workload, usd in zip(told.case.workloads, bills, strict=True):
+    for workload, usd, usd_in in zip(told.case.workloads, bills, inputs, strict=True):
         classes = list(workload.classes)
         demand = told.solution.blocks.demand[:, classes]
         requests = told.weight_h @ demand
-        tokens_of = told.input_per_request[classes] + told.output_per_request[classes]
-        tokens = float(requests @ tokens_of)
+        tokens_in = float(requests @ told.input_per_request[classes])
+        tokens_out = float(requests @ told.output_per_request[classes])
+        tokens = tokens_in + tokens_out
         marginal = float(told.weight_h @ (demand * told.solution.hours.marginal_usd[:, classes]).sum(axis=1))
         slo = workload.spec.slo
         found.append(
@@ -227,12 +242,14 @@ def _workloads(told: _Told) -> list[Served]:
                 e2e_s=slo.e2e_s,
                 attainment=slo.attainment,
                 requests=float(requests.sum()),
-                input_tokens=float(requests @ told.input_per_request[classes]),
-                output_tokens=float(requests @ told.output_per_request[classes]),
+                input_tokens=tokens_in,
+                output_tokens=tokens_out,
                 unserved_requests=float(told.solution.unserved[classes].sum()),
                 usd=float(usd),
                 usd_per_mtok=float(usd) / tokens * 1e6 if tokens else None,
                 marginal_usd_per_mtok=marginal / tokens * 1e6 if tokens else None,
+                input_usd_per_mtok=float(usd_in) / tokens_in * 1e6 if tokens_in else None,
+                output_usd_per_mtok=float(usd - usd_in) / tokens_out * 1e6 if tokens_out else None,
             )
         )
     return found
@@ -271,6 +288,13 @@ def _deployed(told: _Told, d: int) -> Deployed:
         source=curve.conditions.source,
         server_args=curve.conditions.server_args,
         notes=(*curve.conditions.notes, *info.law.notes),
+        dated=curve.conditions.measured_at or curve.conditions.source_date,
+        weights=curve.conditions.weights,
+        model_source=curve.conditions.model_source,
+        tensor_parallel=curve.tensor_parallel,
+        pipeline_parallel=curve.pipeline_parallel,
+        data_parallel=curve.data_parallel,
+        shapes=seen_shapes(info),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from planner.sections import Table
+from planner.parts import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,11 +9,12 @@ import numpy as np
 from planner.amounts import against, big, number, share, usd
 from planner.drawing import label
 from planner.hourly import HourTable
+from planner.parts import Table
 from planner.picture import Picture
 from planner.plan import Plan, Scheme
 from planner.plots import cost_picture, demand_picture, duration_picture, month_picture, month_rows
 from planner.problem import Array
-from planner.sections import Table, strategies
+from planner.sections import strategies
 from planner.tornado import tornado
 from planner.weeks import Span, duration, schemes, tokens, week_spans
 

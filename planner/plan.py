@@ -41,6 +41,25 @@ class Source(Value):
     confidence: str | None = None
 
 
+class Price(Value):
+    """One row of the price book that the plan could choose: a price per GPU-hour, or per million tokens."""
+
+    name: str
+    scheme: Scheme
+    provider: str
+    what: str
+    """GPU or model."""
+    used: bool
+    term_months: int | None
+    usd_per_gpu_h: float | None
+    input_usd_per_mtok: float | None
+    cached_input_usd_per_mtok: float | None
+    output_usd_per_mtok: float | None
+    units: float | None
+    """Units to be had; None where the book states no limit."""
+    source: Source
+
+
 class Purchase(Value):
     """What is bought, rented for a term, or switched on by the hour (then `units` is the most at once)."""
 
@@ -74,6 +93,9 @@ class Supply(Value):
     output_tokens: float
     token_share: float
     usd: float
+    full_usd_per_mtok: float | None = None
+    """Cost of a million tokens if the GPUs worked at the SLO's capacity in every hour that is paid."""
+    source: Source | None = None
 
 
 class Served(Value):
@@ -94,6 +116,35 @@ class Served(Value):
     usd_per_mtok: float | None
     marginal_usd_per_mtok: float | None
     """Cost of one more million tokens with the fleet fixed (short-run)."""
+    input_usd_per_mtok: float | None = None
+    """The bill is split between input and output as GPU time (prefill, decode) and API prices are."""
+    output_usd_per_mtok: float | None = None
+
+
+class SeenPoint(Value):
+    """One measured point of a shape, for the whole deployment."""
+
+    throughput_per_s: float
+    level: float
+    """Requests in flight (closed loop) or offered per second (open loop)."""
+    attained: bool | None
+    """Whether it met the SLO; None where that cannot be told."""
+
+
+class SeenShape(Value):
+    """A measured shape: its points and what the SLO leaves of them."""
+
+    input_tokens: float
+    cached_tokens: float
+    output_tokens: float
+    mode: Literal["open", "closed"] | None
+    points: tuple[SeenPoint, ...]
+    capacity_per_s: float | None
+    """Requests per second inside the SLO that arrive at random; None: the SLO is not met."""
+    knee: float | None
+    """The level at which the SLO breaks, or the highest measured one."""
+    saturated: bool
+    """False: the SLO never broke, so the capacity is a floor."""
 
 
 class Deployed(Value):
@@ -118,6 +169,14 @@ class Deployed(Value):
     source: str | None
     server_args: tuple[str, ...]
     notes: tuple[str, ...]
+    dated: str | None = None
+    """When it was measured, else the date of its source."""
+    weights: str | None = None
+    model_source: str | None = None
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    data_parallel: int = 1
+    shapes: tuple[SeenShape, ...] = ()
 
 
 class Baseline(Value):
@@ -194,6 +253,7 @@ class Plan(Value):
     lines: tuple[Amount, ...]
     baselines: tuple[Baseline, ...]
     sensitivities: tuple[Sensitivity, ...] = ()
+    prices: tuple[Price, ...] = ()
 
 
 def read_plan(path: Path) -> Plan:

@@ -7,46 +7,13 @@ them in its own way. The sentences here are our own words, free of names from fi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from planner.amounts import UNKNOWN, against, big, number, seconds, share, spans, usd
 from planner.drawing import label
+from planner.economics import by_owner, by_supply, by_workload
+from planner.evidence import curves_used, extra_costs, price_book
+from planner.parts import EVIDENCE, Point, Section, Table, first
 from planner.plan import SUPPLY_ORDER, Deployed, Plan, Purchase, Served
-
-EVIDENCE = {
-    "measured": "measured by bench",
-    "published": "published by others, not measured on your GPUs",
-    "estimated": "estimated by a law, not measured",
-    None: "no GPU curve is used",
-}
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text; `words` are the columns that hold words (any but these hold numbers)."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    words: frozenset[int] = frozenset({0})
-
-
-@dataclass(frozen=True)
-class Point:
-    """One item of a list: what it is about, then sentences; `code` is shown as it is typed."""
-
-    about: str
-    text: str
-    code: str = ""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the review."""
-
-    title: str
-    says: str
-    table: Table | None = None
-    points: tuple[Point, ...] = ()
 
 
 def total(plan: Plan) -> str:
@@ -99,13 +66,14 @@ def certainty(plan: Plan) -> Table:
         ("curves", _curves(plan.deployments)),
         ("stale prices", f"{len(stale)} of {prices} offers: {', '.join(stale)}" if stale else f"0 of {prices} offers"),
     ]
-    return Table(("", ""), tuple(rows), words=_first(2))
+    return Table(("", ""), tuple(rows), words=first(2))
 
 
 def sections(plan: Plan) -> tuple[Section, ...]:
     """Everything after the first screen and the pictures, in order."""
     made: tuple[Callable[[Plan], Section | None], ...] = (
-        _purchases, _supplies, _lines, _workloads, _promises, _owners, _deployments, _months, _notes, _inputs,
+        _purchases, by_supply, _lines, extra_costs, by_workload, by_owner, _promises, _months, price_book, curves_used,
+        _deployments, _notes, _inputs,
     )  # fmt: skip
     return tuple(section for section in (make(plan) for make in made) if section is not None)
 
@@ -125,19 +93,7 @@ def _purchases(plan: Plan) -> Section:
         "What to buy, commit to and switch on. Units and GPUs by the hour are the most at once; cost is that of the "
         "horizon without busy power; used is the share of GPU-hours that work fills at the SLO's capacity."
     )
-    return Section(title, says, Table(columns, tuple(rows), words=_first(6)), points)
-
-
-def _supplies(plan: Plan) -> Section:
-    rows = [
-        (s.name, label(s.scheme), big(s.requests), share(s.request_share), big(s.input_tokens), big(s.output_tokens),
-         share(s.token_share), usd(s.usd), _per_mtok(s.usd, s.input_tokens + s.output_tokens))
-        for s in plan.supplies
-    ]  # fmt: skip
-    columns = ("supply", "scheme", "requests", "of all", "input tokens", "output tokens", "of all tokens", "cost",
-               "per million tokens")  # fmt: skip
-    says = "Who serves what part of the work, and at what cost, busy power included."
-    return Section("Work and cost by supply", says, Table(columns, tuple(rows), words=_first(2)))
+    return Section(title, says, Table(columns, tuple(rows), words=first(6)), points)
 
 
 def _lines(plan: Plan) -> Section:
@@ -146,43 +102,24 @@ def _lines(plan: Plan) -> Section:
     return Section("Cost by line", "The lines add up to the bill.", Table(("line", "cost", "of the bill"), tuple(rows)))
 
 
-def _workloads(plan: Plan) -> Section:
-    rows = [
-        (w.name, w.owner or "", w.model, big(w.requests), big(w.input_tokens), big(w.output_tokens), usd(w.usd),
-         usd(w.usd_per_mtok), usd(w.marginal_usd_per_mtok), usd(1000 * w.usd / w.requests if w.requests else None))
-        for w in plan.workloads
-    ]  # fmt: skip
-    columns = ("workload", "owner", "model", "requests", "input tokens", "output tokens", "cost", "per million tokens",
-               "one more million tokens", "per 1,000 requests")  # fmt: skip
-    says = (
-        "What each workload asks for and costs; input and output tokens count alike. One more million tokens is priced "
-        "with the GPUs that this plan holds."
-    )
-    return Section("Unit economics by workload", says, Table(columns, tuple(rows), words=_first(3)))
-
-
 def _promises(plan: Plan) -> Section:
     rows = [
-        (w.name, seconds(w.ttft_s), seconds(w.tpot_s), seconds(w.e2e_s), share(w.attainment), _unserved(w))
+        (
+            w.name,
+            w.owner or "",
+            w.model,
+            seconds(w.ttft_s),
+            seconds(w.tpot_s),
+            seconds(w.e2e_s),
+            share(w.attainment),
+            _unserved(w),
+        )
         for w in plan.workloads
     ]
-    columns = ("workload", "first token within", "each next token within", "all within", "of requests", "not served")
+    columns = ("workload", "owner", "model", "first token within", "each next token within", "all within",
+               "of requests", "not served")  # fmt: skip
     says = "The latency that is promised, and the share of requests that must meet every limit at once."
-    return Section("What is promised", says, Table(columns, tuple(rows)))
-
-
-def _owners(plan: Plan) -> Section | None:
-    owners = sorted({w.owner or "" for w in plan.workloads})
-    if owners == [""]:
-        return None
-    rows = []
-    for owner in owners:
-        mine = [w for w in plan.workloads if (w.owner or "") == owner]
-        tokens, cost = sum(w.input_tokens + w.output_tokens for w in mine), sum(w.usd for w in mine)
-        part = share(cost / plan.cost_usd) if plan.cost_usd else ""
-        rows.append((owner or "no owner named", big(tokens), usd(cost), part, _per_mtok(cost, tokens)))
-    columns = ("owner", "tokens", "cost", "of the bill", "per million tokens")
-    return Section("Cost by owner", "The workloads' costs summed by owner.", Table(columns, tuple(rows)))
+    return Section("What is promised", says, Table(columns, tuple(rows), words=first(3)))
 
 
 def _deployments(plan: Plan) -> Section | None:
@@ -201,7 +138,7 @@ def _deployments(plan: Plan) -> Section | None:
         "largest leave-one-shape-out error of the law between measured shapes."
     )
     points = tuple(Point(d.name, _conditions(d), " ".join(d.server_args)) for d in plan.deployments)
-    return Section("Deployments and their evidence", says, Table(columns, tuple(rows), words=_first(6)), points)
+    return Section("Deployments and their evidence", says, Table(columns, tuple(rows), words=first(6)), points)
 
 
 def _months(plan: Plan) -> Section:
@@ -233,11 +170,7 @@ def _inputs(plan: Plan) -> Section:
         f"Made on {plan.made_on} by Spillway {plan.spillway_version}. The same inputs give the same plan; these are "
         "their SHA-256 digests."
     )
-    return Section("Inputs", says, Table(("input", "SHA-256"), rows, words=_first(2)))
-
-
-def _first(count: int) -> frozenset[int]:
-    return frozenset(range(count))
+    return Section("Inputs", says, Table(("input", "SHA-256"), rows, words=first(2)))
 
 
 def _bill(plan: Plan, amount: float) -> tuple[str, str]:
@@ -293,7 +226,3 @@ def _conditions(deployed: Deployed) -> str:
     source = deployed.source or ("raw records of bench" if deployed.kind == "measured" else UNKNOWN)
     told = [f"{weights} on {place}, served by {engine}", f"Source: {source}", *deployed.notes]
     return " ".join(f"{text.rstrip('.')}." for text in told)
-
-
-def _per_mtok(cost: float, tokens: float) -> str:
-    return usd(1e6 * cost / tokens) if tokens else UNKNOWN

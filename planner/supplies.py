@@ -86,6 +86,7 @@ class EndpointInfo:
     model: str
     evidenced: bool
     source: Source
+    row: EndpointRow | None = None
 
 
 def places_for(book: PriceBook, plan: PlanFile) -> tuple[Place, ...]:
@@ -335,6 +336,7 @@ def endpoints_for(
             model=row.model,
             evidenced=bool(row.latency_evidence),
             source=_source(row, today),
+            row=row,
         )
         for (row, prices), name in zip(found, names.values(), strict=True)
     )

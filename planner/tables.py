@@ -18,13 +18,15 @@ import numpy as np
 from hardware_profiles.curve import Value
 from planner.hourly import HourTable
 from planner.names import csv_safe
-from planner.plan import SUPPLY_ORDER, Amount, Plan
+from planner.plan import SUPPLY_ORDER, Amount, Plan, Price, Source, Supply
 from planner.problem import Array
 
 MOST_ROWS = 400_000
 _HOUR_COLUMNS = ("hour_utc", "scheme", "workload", "requests", "gpus_held", "gpus_busy", "usd")
 _GPUS = {"existing": "gpus_existing", "owned": "gpus_owned", "reserved": "gpus_reserved", "spot": "gpus_spot",
          "on demand": "gpus_on_demand"}  # fmt: skip
+
+_PRICE_COLUMNS = tuple(name for name in Price.model_fields if name != "source")
 
 Cell = str | float | int | None
 
@@ -34,7 +36,9 @@ def plan_tables(plan: Plan) -> dict[str, str]:
     return {
         "purchases.csv": _purchases(plan),
         "purchase_lines.csv": _purchase_lines(plan),
-        "supplies.csv": _rows(plan.supplies),
+        "supplies.csv": _with_source(plan.supplies),
+        "prices.csv": _with_source(plan.prices, empty=_PRICE_COLUMNS),
+        "curve_points.csv": _curve_points(plan),
         "workloads.csv": _rows(plan.workloads),
         "deployments.csv": _deployments(plan),
         "months.csv": _months(plan),
@@ -83,12 +87,38 @@ def _rows(items: Sequence[Value], empty: tuple[str, ...] = ()) -> str:
     return table(columns, ([row[column] for column in columns] for row in dumped))
 
 
+def _with_source(items: Sequence[Supply | Price], empty: tuple[str, ...] = ()) -> str:
+    """Values with a source: as `_rows`, the source's fields as columns."""
+    flat = [item.model_dump(exclude={"source"}) for item in items]
+    columns = [name for name in flat[0] if name != "source"] if flat else list(empty)
+    rows = ([*row.values(), *_source(item.source)] for row, item in zip(flat, items, strict=True))
+    return table([*columns, "price_source", "price_as_of", "price_stale", "price_confidence"], rows)
+
+
+def _source(source: Source | None) -> tuple[Cell, ...]:
+    return (None,) * 4 if source is None else (source.text, source.as_of, source.stale, source.confidence)
+
+
+def _curve_points(plan: Plan) -> str:
+    """Every point of the curves that serve, and the knee of its shape."""
+    columns = ("deployment", "input_tokens", "cached_tokens", "output_tokens", "mode", "level", "throughput_per_s",
+               "attained", "capacity_per_s", "knee", "saturated")  # fmt: skip
+    rows: Iterable[tuple[Cell, ...]] = (
+        (d.name, s.input_tokens, s.cached_tokens, s.output_tokens, s.mode, p.level, p.throughput_per_s, p.attained,
+         s.capacity_per_s, s.knee, s.saturated)
+        for d in plan.deployments
+        for s in d.shapes
+        for p in s.points
+    )  # fmt: skip
+    return table(columns, rows)
+
+
 def _purchases(plan: Plan) -> str:
     columns = ("offer", "scheme", "provider", "gpu", "units", "gpus", "epoch", "term_months", "usd", "usd_per_gpu_h",
                "utilisation", "price_source", "price_as_of", "price_stale", "price_confidence", "why")  # fmt: skip
     rows: Iterable[tuple[Cell, ...]] = (
         (p.offer, p.scheme, p.provider, p.gpu, p.units, p.gpus, p.epoch, p.term_months, p.usd, p.usd_per_gpu_h,
-         p.utilisation, p.source.text, p.source.as_of, p.source.stale, p.source.confidence, p.why)
+         p.utilisation, *_source(p.source), p.why)
         for p in plan.purchases
     )  # fmt: skip
     return table(columns, rows)

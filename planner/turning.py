@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 
 from planner.amounts import against, number, share, usd
+from planner.parts import Table
 from planner.plan import Plan, Sensitivity
-from planner.sections import Table
 
 Decision = dict[str, float]
 """GPUs by "scheme GPU"."""

@@ -18,8 +18,8 @@ from datetime import datetime
 from typing import Any
 
 from planner.drawing import label
+from planner.parts import EVIDENCE
 from planner.plan import Plan, Purchase, Source
-from planner.sections import EVIDENCE
 from planner.turning import UNTRIED
 
 _CENT = 0.005
@@ -94,7 +94,7 @@ def bill(plan: Plan) -> tuple[tuple[Thing, ...], tuple[Item, ...]]:
     for supply in plan.supplies:
         if supply.scheme == "api":
             tokens = (supply.input_tokens + supply.output_tokens) / 1e6
-            things.append(Thing(supply.name, "api", "by the hour", tokens or 1.0, "million tokens", None))
+            things.append(Thing(supply.name, "api", "by the hour", tokens or 1.0, "million tokens", supply.source))
             items.append(Item(len(things) - 1, _API, supply.usd))
     for line in plan.lines:
         rest = line.usd - sum(item.usd for item in items if item.line == line.name)
@@ -166,6 +166,8 @@ def _fill(writer: _Writer, plan: Plan) -> None:
     _demand(writer, plan)
     _strategies(writer, plan, total)
     _sensitivity(writer, plan)
+    _offers(writer, plan)
+    _curves(writer, plan)
 
 
 def _review(writer: _Writer, plan: Plan, total: Formula) -> None:
@@ -310,6 +312,30 @@ def _sensitivity(writer: _Writer, plan: Plan) -> None:
     columns = ("figure", "times, low", "bill, USD", "more than this plan, USD", "times, high", "bill, USD",
                "more than this plan, USD", "decision turns below, times", "above, times")  # fmt: skip
     writer.sheet("Sensitivity", columns, rows or [(UNTRIED,)], (30, 16))
+
+
+def _offers(writer: _Writer, plan: Plan) -> None:
+    """Every price that could be chosen, where it is from and how old it is."""
+    rows = [
+        (p.name, label(p.scheme), p.what, "yes" if p.used else "", p.term_months, p.usd_per_gpu_h, p.input_usd_per_mtok,
+         p.cached_input_usd_per_mtok, p.output_usd_per_mtok, p.units, p.source.text, p.source.as_of or "undated",
+         "stale" if p.source.stale else "", p.source.confidence)
+        for p in plan.prices
+    ]  # fmt: skip
+    columns = ("offer", "scheme", "GPU or model", "used", "term, months", "USD per GPU-hour", "USD per million in",
+               "USD per million cached in", "USD per million out", "units to be had", "source", "as of", "stale",
+               "confidence")  # fmt: skip
+    writer.sheet("Offers", columns, rows, (44, 16))
+
+
+def _curves(writer: _Writer, plan: Plan) -> None:
+    rows = [
+        (d.name, d.kind, d.dated or "undated", d.engine, d.engine_version, d.precision, d.weights,
+         " ".join(d.server_args), d.source)
+        for d in plan.deployments
+    ]  # fmt: skip
+    columns = ("curve", "kind", "date", "engine", "version", "precision", "weights", "server arguments", "source")
+    writer.sheet("Curves", columns, rows, (44, 16, 16, 16, 16, 16, 16, 50))
 
 
 def _scheme(thing: Thing) -> str:

@@ -18,8 +18,11 @@ from planner.plan import (
     Deployed,
     Month,
     Plan,
+    Price,
     Purchase,
     Scheme,
+    SeenPoint,
+    SeenShape,
     Sensitivity,
     Served,
     Source,
@@ -115,6 +118,7 @@ def plan(name: str = "2026-Q4", workload: str = "assistant", missed: float = 0.0
             Baseline(name="all owned", usd=None, gap=None, note="cannot serve everything: 3.10% have no supply"),
         ),
         sensitivities=_sensitivities(),
+        prices=_prices(),
     )
 
 
@@ -138,7 +142,9 @@ def hostile_plan() -> Plan:
                 )
                 for purchase in made.purchases
             ),
-            "supplies": tuple(supply.model_copy(update={"name": HOSTILE}) for supply in made.supplies),
+            "supplies": tuple(
+                supply.model_copy(update={"name": HOSTILE, "source": source}) for supply in made.supplies
+            ),
             "workloads": tuple(
                 served.model_copy(update={"name": HOSTILE, "model": HOSTILE, "owner": HOSTILE})
                 for served in made.workloads
@@ -150,6 +156,9 @@ def hostile_plan() -> Plan:
                         "model": HOSTILE,
                         "gpu": HOSTILE,
                         "engine": HOSTILE,
+                        "dated": HOSTILE,
+                        "weights": HOSTILE,
+                        "model_source": HOSTILE,
                         "source": HOSTILE,
                         "server_args": (HOSTILE, "`" * 3),
                         "notes": (HOSTILE,),
@@ -162,6 +171,10 @@ def hostile_plan() -> Plan:
                 month.model_copy(update={"name": HOSTILE, "lines": (amount, *month.lines)}) for month in made.months
             ),
             "lines": (amount, *made.lines),
+            "prices": tuple(
+                price.model_copy(update={"name": HOSTILE, "provider": HOSTILE, "what": HOSTILE, "source": source})
+                for price in made.prices
+            ),
             "sensitivities": tuple(
                 moved.model_copy(update={"driver": HOSTILE, "decision_below": {f"owned {HOSTILE}": 8.0}})
                 for moved in made.sensitivities
@@ -249,6 +262,8 @@ def _supplies() -> tuple[Supply, ...]:
             output_tokens=part * 1.6e10,
             token_share=part,
             usd=usd,
+            full_usd_per_mtok=None if scheme == "api" else 0.8 * usd / (part * 4.6e4),
+            source=Source(text="https://example.com/prices", as_of="2026-11-01", stale=False),
         )
         for name, scheme, part, usd in rows
     )
@@ -268,6 +283,8 @@ def _workloads(name: str, missed: float) -> tuple[Served, ...]:
         usd=210_000.0,
         usd_per_mtok=6.0,
         marginal_usd_per_mtok=0.9,
+        input_usd_per_mtok=3.0,
+        output_usd_per_mtok=10.0,
         **common,
     )
     second = Served(
@@ -285,6 +302,51 @@ def _workloads(name: str, missed: float) -> tuple[Served, ...]:
         **common,
     )
     return (first, second)
+
+
+def _shapes() -> tuple[SeenShape, ...]:
+    levels, served = (8.0, 16.0, 32.0, 64.0), (5.0, 9.0, 14.0, 16.0)
+    rows = zip(levels, served, strict=True)
+    points = tuple(SeenPoint(level=level, throughput_per_s=rate, attained=level < 50) for level, rate in rows)
+    knee = SeenShape(
+        input_tokens=1024,
+        cached_tokens=0,
+        output_tokens=128,
+        mode="closed",
+        points=points,
+        capacity_per_s=12.5,
+        knee=40.0,
+        saturated=True,
+    )
+    floor = {"output_tokens": 512, "points": points[:3], "capacity_per_s": 9.5, "knee": 32.0, "saturated": False}
+    return (knee, knee.model_copy(update=floor))
+
+
+def _prices() -> tuple[Price, ...]:
+    rows: tuple[tuple[str, Scheme, bool, float | None, float | None], ...] = (
+        ("h100 server of 8", "owned", True, 2.1, None),
+        ("Example Cloud 3 months", "reserved", True, 11.16, None),
+        ("Example Cloud on demand", "on demand", True, 12.5, None),
+        ("Example API, llama-3-8b", "api", True, None, 0.2),
+        ("Other API, llama-3-8b", "api", False, None, 0.3),
+    )
+    return tuple(
+        Price(
+            name=name,
+            scheme=scheme,
+            provider="Example",
+            what="llama-3-8b" if scheme == "api" else "h100-80gb-sxm",
+            used=used,
+            term_months=3 if scheme == "reserved" else None,
+            usd_per_gpu_h=gpu_h,
+            input_usd_per_mtok=usd_in,
+            cached_input_usd_per_mtok=None,
+            output_usd_per_mtok=None if usd_in is None else 3 * usd_in,
+            units=None,
+            source=Source(text="https://example.com/prices", as_of=None if used else "2026-11-01", stale=used),
+        )
+        for name, scheme, used, gpu_h, usd_in in rows
+    )
 
 
 def _deployment() -> Deployed:
@@ -305,6 +367,10 @@ def _deployment() -> Deployed:
         rented_replicas_most=6.0,
         source="https://example.com/curves",
         server_args=("--max-num-seqs", "256"),
+        dated="2026-09-30",
+        weights="real",
+        model_source="example/llama-3-8b",
+        shapes=_shapes(),
         notes=("closed loop, means only",),
     )
 

@@ -57,7 +57,7 @@ def test_unserved_work_is_said_before_anything_else() -> None:
         "> **The independent check found 1 fault in this plan; do not sign it.**",
     ]
     assert "| check | month 2027-01: more GPUs than bought |" in made
-    assert "| assistant | 500 ms | 50 ms | no limit | 95 % | 120,000 (0.3 %) |" in made
+    assert "| assistant | platform | llama-3-8b | 500 ms | 50 ms | no limit | 95 % | 120,000 (0.3 %) |" in made
 
 
 def test_names_are_inert_in_markdown() -> None:

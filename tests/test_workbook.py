@@ -113,7 +113,7 @@ def test_a_plan_that_buys_nothing_still_has_a_workbook() -> None:
         update={"purchases": (), "supplies": (), "lines": (), "months": (), "baselines": (), "horizon_months": 0.0}
     )
     assert bill(bare) == ((), ())
-    assert len([name for name in _parts(workbook(bare)) if "worksheets/sheet" in name]) == 10
+    assert len([name for name in _parts(workbook(bare)) if "worksheets/sheet" in name]) == 12
 
 
 def _with_line(made: Plan, name: str) -> Plan:

@@ -1,0 +1,55 @@
+"""What every part of a review is made of, in whichever form it is written: tables of text, points, sections.
+
+Cells hold names as they are; each form escapes them in its own way. `says` holds our own words only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planner.amounts import UNKNOWN, usd
+
+EVIDENCE = {
+    "measured": "measured by bench",
+    "published": "published by others, not measured on your GPUs",
+    "estimated": "estimated by a law, not measured",
+    None: "no GPU curve is used",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; `words` are the columns that hold words (any but these hold numbers)."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: frozenset[int] = frozenset({0})
+
+
+@dataclass(frozen=True)
+class Point:
+    """One item of a list: what it is about, then sentences; `code` is shown as it is typed."""
+
+    about: str
+    text: str
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the review."""
+
+    title: str
+    says: str
+    table: Table | None = None
+    points: tuple[Point, ...] = ()
+
+
+def first(count: int) -> frozenset[int]:
+    """The first columns."""
+    return frozenset(range(count))
+
+
+def per_mtok(cost: float, tokens: float) -> str:
+    """Cost of a million tokens, in words."""
+    return usd(1e6 * cost / tokens) if tokens else UNKNOWN
