@@ -39,6 +39,7 @@ class Reply:
     reasoning_tokens: int = -1
     server_s: dict[str, float] = field(default_factory=dict)
     token_ids: list[int] = field(default_factory=list)
+    text: str = ""
 
 
 @dataclass
@@ -135,6 +136,7 @@ class _Events:
             self.counted += len(ids)
             self.reply.token_ids.extend(ids)
         delta = choice.get("delta")
+        self.reply.text += (choice.get("text") if delta is None else delta.get("content")) or ""
         if delta is None:
             carries = bool(ids) if ids is not None else bool(choice.get("text")) or self.counts_choices or not ended
             visible = carries

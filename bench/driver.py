@@ -166,6 +166,9 @@ def run_stage(
         remedy = f"set it, or leave the key out: export {target.key_env}=..."
         raise InputError(Fault(f"the environment variable {target.key_env} is not set", remedy))
     to = endpoint(target.url, key)
+    if stage.turns[1] > 1 and target.api == "completions" and target.vocab_size is None:
+        remedy = "give the model's vocabulary size, or use the chat API"
+        raise InputError(Fault("conversations over /v1/completions are made of token ids", remedy, value=target.model))
     work = folder / f".{stage.name}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

@@ -24,7 +24,7 @@ import numpy as np
 import orjson
 from gevent.event import Event
 
-from bench import wire
+from bench import talk, wire
 from bench.decode import decode, peek, to_row
 from bench.driver import Order
 from bench.prompts import Prompts, longest
@@ -52,15 +52,18 @@ class Load:
             seed=self.stage.seed,
             nonce=order.nonce,
             vocab_size=self.target.vocab_size if self.target.api == "completions" else None,
-            longest_input=longest(self.stage.shape)[0],
+            longest_input=max(longest(self.stage.shape)),
         )
         self.counts_choices = order.target.engine == "vllm"
         self._front, self._back = _body_around(order)
+        self.talks = self.stage.turns[1] > 1
         self.zero_ns = 0
         self.go, self.stopping, self.stopped = Event(), Event(), Event()
         self.exhausted = False
         self.in_flight: dict[int, wire.Connection] = {}
         self.kept: list[tuple[int, wire.Exchange]] = []
+        self.turns: dict[int, dict[str, int]] = {}
+        """Conversations: what was asked of each request, which the schedule alone does not tell."""
         self.taken = 0
         self.users = 0
         self.facts: dict[str, Any] = {"late_connections": 0, "primed_requests": 0, "primed_input_tokens": 0}
@@ -127,15 +130,28 @@ class Load:
             return
         generator = np.random.default_rng([self.stage.seed, 7, user])
         pause_s = _PAUSE_S
+        told: talk.Talk | None = None
         while not self.stopping.is_set():
             number = self.worker + self.taken * self.order.workers
             self.taken += 1
-            kept = self.exchange(connection, number, self.payload(number), time.time_ns())
+            payload = self.payload(number)
+            if self.talks:
+                told = talk.go_on(told, self.stage, self.prompts, number)
+                payload = self._turn(told, number)
+            kept = self.exchange(connection, number, payload, time.time_ns())
             whole = not kept.status and b" 200 " in kept.raw[:16]
+            if told is not None:
+                told.hear(decode(kept, counts_choices=self.counts_choices))
             pause_s = _PAUSE_S if whole else min(2 * pause_s, _LONGEST_PAUSE_S)
             think_s = float(generator.exponential(self.stage.think_s)) if self.stage.think_s else 0.0
             if think_s or not whole:
                 self.stopping.wait(max(think_s, 0.0 if whole else pause_s))
+
+    def _turn(self, told: talk.Talk, number: int) -> bytes:
+        row = number % len(self.plan)
+        shared, prefix = int(self.plan.cached_tokens[row]), int(self.plan.prefix[row])
+        prompt, self.turns[number] = told.ask(number, int(self.plan.input_tokens[row]), shared=shared, prefix=prefix)
+        return self._request(prompt, int(self.plan.output_tokens[row]))
 
     # open loop ------------------------------------------------------------------------------------------------------
 
@@ -236,7 +252,7 @@ class Load:
             }
             told, arrived = to_row(kept, self.zero_ns, counts_choices=self.counts_choices)
             told["error"] = self.to.scrubbed(told["error"])
-            rows.append(asked | told)
+            rows.append(asked | self.turns.get(number, {}) | told)
             chunks.append(arrived)
             kept.raw = b""
             if done % 16 == 0:
@@ -260,9 +276,11 @@ def _body_around(order: Order) -> tuple[bytes, bytes]:
     body: dict[str, Any] = {"model": target.model, "stream": True, "stream_options": {"include_usage": True}}
     if target.engine == "vllm":
         body["ignore_eos"] = True
-    if target.return_token_ids:
+    if target.return_token_ids or (target.engine == "vllm" and order.stage.turns[1] > 1):
         body["return_token_ids"] = True
     front = orjson.dumps({**body, **target.more_fields})[:-1]
+    if target.api == "chat" and order.stage.turns[1] > 1:
+        return front + b',"messages":', b',"max_tokens":'
     if target.api == "chat":
         return front + b',"messages":[{"role":"user","content":', b'}],"max_tokens":'
     return front + b',"prompt":', b',"max_tokens":'

@@ -139,6 +139,7 @@ class Stream:
         self.tokens = 0
         self.input_tokens = 0
         self.cached_tokens = 0
+        self.said: list[Any] = []
         self.chunk = b""
         self.arrived = 0.0
         self.admitted = 0.0
@@ -297,6 +298,7 @@ class Server:
         stream.body, stream.fault = body, self.fault_of(body["model"], stream.serial)
         stream.tokens = body.get("max_completion_tokens") or body.get("max_tokens", 16)
         stream.input_tokens = len(tokens)
+        stream.said = tokens
         stream.cached_tokens = self.hit(tokens) if self.options.prefix_cache else 0
         stream.sent_tokens = 0
         stream.arrived, stream.admitted = time.monotonic(), 0.0
@@ -463,6 +465,9 @@ class Server:
             for part in last if stream.fault in ("tail", "split") else [b"".join(last)]:
                 self.send(stream, part)
         fault = stream.fault
+        if self.options.prefix_cache:  # what it said is cached too, but for the last token, which was never read back
+            ids = [number % self.law.merge for number in range(stream.tokens - 1)]
+            self.hit([*stream.said, *ids])
         self.leave(stream, "length")
         if fault in ("eof", "noterm"):
             self.close(stream)

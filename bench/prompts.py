@@ -157,11 +157,11 @@ class Prompts:
     def __init__(self, *, seed: int, nonce: int, vocab_size: int | None, longest_input: int) -> None:
         self._nonce = nonce & 0xFFFFFFFF
         self._base = vocab_size or 16
-        self._words = vocab_size is None
+        self.words = vocab_size is None
         size = _POOL + longest_input
         ids = np.random.default_rng([seed, 3]).integers(0, vocab_size or len(_WORDS), size)
-        texts = [_WORDS[i] for i in ids] if self._words else [str(i) for i in ids]
-        self._joint = " " if self._words else ","
+        texts = [_WORDS[i] for i in ids] if self.words else [str(i) for i in ids]
+        self._joint = " " if self.words else ","
         self._pool = self._joint.join(texts).encode()
         self._starts = np.concatenate(([0], np.cumsum([len(text) + 1 for text in texts])))
 
@@ -173,7 +173,7 @@ class Prompts:
         if tokens > shared:
             parts.append(self._piece(request, tokens - shared))
         text = self._joint.encode().join(parts)
-        return b'"' + text + b'"' if self._words else b"[" + text + b"]"
+        return b'"' + text + b'"' if self.words else b"[" + text + b"]"
 
     def spell(self, request: int) -> list[int]:
         """The tokens that make a prompt its own: the request's number, then the run's nonce, lowest digit first."""
@@ -183,7 +183,7 @@ class Prompts:
 
     def _piece(self, number: int, tokens: int) -> bytes:
         head = self.spell(number)[:tokens]
-        texts = [_WORDS[digit] for digit in head] if self._words else [str(digit) for digit in head]
+        texts = [_WORDS[digit] for digit in head] if self.words else [str(digit) for digit in head]
         text = self._joint.join(texts).encode()
         rest = tokens - len(head)
         if not rest:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -55,9 +56,14 @@ class Records:
     last_token_s: Floats
     end_s: Floats
     """End of the body, or the moment of failure."""
+    conversation: Ints
+    """Number of its conversation's first request; -1 for a request that stands alone."""
+    turn: Ints
+    """0 for a conversation's first request; -1 for a request that stands alone."""
     asked_input: Ints
     asked_cached: Ints
-    """Tokens of the input that are the head of a shared prefix."""
+    """Tokens of the input that the server should find in its cache: the head of a shared prefix, or what was said in
+    the conversation before."""
     asked_output: Ints
     input_tokens: Ints
     """From `usage`; -1 when the server did not say."""
@@ -109,9 +115,9 @@ COLUMNS: Final = tuple(item.name for item in fields(Records) if not item.name.st
 
 
 def from_rows(rows: Sequence[Mapping[str, Any]], chunks: Sequence[Floats]) -> Records:
-    """Records of row dictionaries (keys are `COLUMNS`) and each row's chunk arrivals, ordered by their sending."""
+    """Records of row dictionaries (keys of `COLUMNS`; what is left out is unknown) and each row's chunk arrivals."""
     columns: dict[str, NDArray[Any]] = {
-        name: np.array([row[name] for row in rows], dtype=_dtype(name)) for name in COLUMNS
+        name: np.array([row.get(name, _unknown(name)) for row in rows], dtype=_dtype(name)) for name in COLUMNS
     }
     begins = np.concatenate(([0], np.cumsum([len(part) for part in chunks]))).astype(np.int64)
     joined = np.concatenate(chunks) if chunks else np.empty(0)
@@ -186,6 +192,10 @@ def _dtype(name: str) -> type:
     if name in _TEXTS:
         return np.object_
     return np.float64 if name in _TIMES + _SERVER else np.int64
+
+
+def _unknown(name: str) -> Any:
+    return "" if name in _TEXTS else math.nan if name in _TIMES + _SERVER else -1
 
 
 def _to_arrow(column: NDArray[Any], name: str) -> Any:

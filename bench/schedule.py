@@ -76,6 +76,12 @@ class Stage(Value):
     """How long requests in flight may finish after the load stopped; what is left then has status `unfinished`."""
     think_s: Annotated[float, Field(ge=0)] = 0.0
     """Closed loop: mean of the exponential pause between a user's answer and its next request."""
+    turns: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 1)
+    """Closed loop: a conversation has between so many turns, drawn evenly. Each turn's prompt is all that was said
+    before, answers included, and as many new tokens as the shape law draws. The answer is decoded when its turn ends,
+    some microseconds a token in which other streams' reads wait (the kernel's stamps do not)."""
+    most_context: Annotated[int, Field(ge=1)] | None = None
+    """A conversation also ends before a prompt and its answer would be longer than this."""
 
     @model_validator(mode="after")
     def _mode_has_its_load(self) -> Self:
@@ -86,11 +92,18 @@ class Stage(Value):
             raise ValueError("an open loop, and only it, has `rate_per_s` (trace arrivals bring their own times)")
         if traced and not isinstance(self.shape, Trace):
             raise ValueError("trace arrivals need a trace shape law")
+        if self.turns[1] < self.turns[0] or (self.turns[1] > 1 and self.mode == "open"):
+            raise ValueError("turns go from few to many, and conversations need a closed loop")
         if not self.name or not all(c.isalnum() or c in "-_." for c in self.name) or self.name.startswith("."):
             raise ValueError("a stage's name has letters, digits, '-', '_' and '.' only")
         if self.warm_up_s >= self.cap_s:
             raise ValueError("the warm-up is as long as the cap")
         return self
+
+
+def turns(stage: Stage, first: int) -> int:
+    """How many turns the conversation has that begins with request `first`."""
+    return int(np.random.default_rng([stage.seed, 8, first]).integers(*stage.turns, endpoint=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -160,6 +160,37 @@ def test_open_loop_sends_the_schedule_and_nothing_else(url: str, tmp_path: Path)
     assert np.median(run.records.server_ttft_s) == pytest.approx(0.05, rel=0.1)
 
 
+def test_conversations_carry_what_was_said(url: str, tmp_path: Path) -> None:
+    """Two to four turns: each prompt is the whole context; all but the new is in the cache."""
+    asked = stage(load=3, turns=(2, 4), think_s=0.02, cap_s=3.0, width=None, cached_share=0.4, prefixes=1)
+    records = run_stage(asked, target(url), tmp_path).records
+    assert set(records.status.tolist()) == {"ok"}
+    assert set(records.turn.tolist()) == {0, 1, 2, 3}
+    assert np.array_equal(records.input_tokens, records.asked_input)
+    assert np.array_equal(records.cached_tokens, records.asked_cached)
+    for first in set(records.conversation.tolist()):
+        turns = records.select(records.conversation == first)
+        assert turns.turn.tolist() == list(range(len(turns)))
+        new = plan(asked).input_tokens[turns.request]
+        context = np.cumsum(new) + np.concatenate(([0], np.cumsum(turns.output_tokens)[:-1]))
+        assert np.array_equal(turns.input_tokens, context)
+
+
+def test_a_chat_carries_what_was_said_too(url: str, tmp_path: Path) -> None:
+    """Messages with roles, the answers' texts among them: the context the server counts grows from turn to turn."""
+    asked = stage(load=2, turns=(3, 3), cap_s=1.5, width=None)
+    records = run_stage(asked, Target(url=url, model="paced", api="chat", engine="other"), tmp_path).records
+    assert set(records.status.tolist()) == {"ok"}
+    first = records.select(records.conversation == 0)
+    assert first.turn.tolist() == [0, 1, 2]
+
+
+def test_a_conversation_needs_token_ids_or_chat(tmp_path: Path) -> None:
+    """Text over /v1/completions has no roles to carry."""
+    with pytest.raises(InputError, match="conversations over /v1/completions are made of token ids"):
+        run_stage(stage(turns=(2, 2)), Target(url="http://127.0.0.1:9", model="m"), tmp_path)
+
+
 def test_a_stage_stops_when_it_knows_enough(url: str, tmp_path: Path) -> None:
     """With 20 % asked for, a long cap is not waited for; and it is not stopped before ten E2E times."""
     asked = stage(shape=Fixed(input_tokens=20, output_tokens=5), cap_s=60.0, width=0.2, min_requests=50)

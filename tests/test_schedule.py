@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from bench.prompts import Fixed, Range, Trace
-from bench.schedule import Arrivals, Stage, arrivals_s, plan, share
+from bench.schedule import Arrivals, Stage, arrivals_s, plan, share, turns
 
 SHAPE = Fixed(input_tokens=100, output_tokens=10)
 
@@ -64,6 +64,14 @@ def test_workers_share_the_rows_without_loss(workers: int) -> None:
     assert sorted(rows) == list(range(100))
 
 
+def test_conversations_have_as_many_turns_as_stated() -> None:
+    """Drawn evenly between few and many, by the seed and the first request's number."""
+    talk = stage(mode="closed", load=2, rate_per_s=None, turns=(2, 4))
+    drawn = [turns(talk, first) for first in range(300)]
+    assert {count: round(drawn.count(count) / 100) for count in set(drawn)} == {2: 1, 3: 1, 4: 1}
+    assert drawn == [turns(talk, first) for first in range(300)]
+
+
 def test_cached_tokens_are_whole_blocks() -> None:
     """A cached share is rounded down to blocks, because only whole blocks are cached."""
     shape = Range(input_low=90, input_high=110, output_low=1, output_high=1)
@@ -84,6 +92,7 @@ def test_cached_tokens_are_whole_blocks() -> None:
         ({"arrivals": {"law": "trace"}, "rate_per_s": None}, "trace arrivals need a trace shape law"),
         ({"arrivals": {"law": "gamma"}}, "`cv` belongs to gamma arrivals"),
         ({"arrivals": {"law": "poisson", "cv": 2}}, "`cv` belongs to gamma arrivals"),
+        ({"turns": (2, 3)}, "conversations need a closed loop"),
         ({"name": "../../x"}, "a stage's name has letters"),
         ({"name": ".hidden"}, "a stage's name has letters"),
         ({"warm_up_s": 100}, "the warm-up is as long as the cap"),
