@@ -95,12 +95,12 @@ def typical(estimates: dict[Statistic, Estimate]) -> Estimate | None:
 
 
 def verdicts(point: Point) -> str:
-    """`12 pass`, `11 pass, 3 unknown`, `FAIL: errors`; and what held the point back; nothing without checks."""
+    """`11 of 15 pass` (others unknown), `FAIL: errors`; and what held the point back; nothing without checks."""
     if not point.checks:
         return ""
     failed = [check.name for check in point.checks if check.verdict == "fail"]
-    counts = {kind: sum(check.verdict == kind for check in point.checks) for kind in ("pass", "unknown")}
-    told = f"FAIL: {', '.join(failed)}" if failed else ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
+    passed = sum(check.verdict == "pass" for check in point.checks)
+    told = f"FAIL: {', '.join(failed)}" if failed else f"{passed} of {len(point.checks)} pass"
     return f"{told} ({point.bottleneck})" if point.bottleneck else told
 
 

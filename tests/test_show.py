@@ -61,9 +61,9 @@ def printed(renderable: Any) -> str:
 def test_a_curve_is_a_table() -> None:
     """A row a point; intervals as half-widths; the unknown is empty; the marked point says what failed and why."""
     assert [point_row(each) for each in TWO.points] == [
-        ("1", "0.5", "128", "100 ±20%", "200", "12.5", "20", "", "", "", "", "1 pass"),
+        ("1", "0.5", "128", "100 ±20%", "200", "12.5", "20", "", "", "", "", "1 of 1 pass"),
         ("2", "1", "256", "100 ±20%", "200", "12.5", "20", "", "", "", "", "FAIL: client_busy (client)"),
-        ("1.5/s", "2", "512", "", "", "", "", "50%", "", "651", "", "1 pass"),
+        ("1.5/s", "2", "512", "", "", "", "", "50%", "", "651", "", "1 of 1 pass"),
     ]
     lines = printed(curve_table(TWO)).splitlines()
     header = next(line for line in lines if "req/s" in line)
