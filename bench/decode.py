@@ -290,12 +290,12 @@ def to_row(kept: Exchange, zero_ns: int, *, counts_choices: bool = False) -> tup
 def peek(kept: Exchange, zero_ns: int, *, chat: bool) -> tuple[float, ...]:
     """A few microseconds' look at an exchange while the load runs: (ok, end, TTFT, E2E, TPOT, output tokens).
 
-    For progress and for stopping only: the first `data:` (chat: the second, after the role) is taken for the first
-    token and the last read for the last one; `decode` tells the truth later.
+    For progress, backing off and stopping only: the first `data:` (chat: the second, after the role) is taken for the
+    first token, the last read for the last one, and an error event for a failure; `decode` tells the truth later.
     """
     end_s = (kept.end_ns - zero_ns) / 1e9
     at = kept.raw.find(b"data:", kept.raw.find(b"data:") + 5 if chat else 0)
-    if kept.status or b" 200 " not in kept.raw[:16] or at < 0:
+    if kept.status or b" 200 " not in kept.raw[:16] or at < 0 or b'data: {"error"' in kept.raw:
         return 0.0, end_s, math.nan, math.nan, math.nan, 0.0
     told = kept.raw.rfind(b'"completion_tokens":')
     digits = kept.raw[told + 20 : told + 30].lstrip()

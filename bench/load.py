@@ -92,16 +92,19 @@ class Load:
         """A connection of this stage's kind, not yet open."""
         return wire.connection(self.to, kernel_stamps=self.order.kernel_stamps)
 
-    def exchange(self, connection: wire.Connection, number: int, payload: bytes, scheduled_ns: int) -> wire.Exchange:
-        """Send one request, keep what came of it."""
+    def exchange(
+        self, connection: wire.Connection, number: int, payload: bytes, scheduled_ns: int
+    ) -> tuple[wire.Exchange, bool]:
+        """Send one request, keep what came of it; whether it looks served."""
         self.in_flight[number] = connection
         try:
             kept = connection.exchange(payload, self.target.timeout_s, scheduled_ns)
         finally:
             del self.in_flight[number]
         self.kept.append((number, kept))
-        self._tell(*peek(kept, self.zero_ns, chat=self.target.api == "chat"))
-        return kept
+        seen = peek(kept, self.zero_ns, chat=self.target.api == "chat")
+        self._tell(*seen)
+        return kept, bool(seen[0])
 
     def prime(self) -> None:
         """Send each shared prefix once, so that the stage finds it in the server's cache."""
@@ -138,14 +141,13 @@ class Load:
             if self.talks:
                 told = talk.go_on(told, self.stage, self.prompts, number)
                 payload = self._turn(told, number)
-            kept = self.exchange(connection, number, payload, time.time_ns())
-            whole = not kept.status and b" 200 " in kept.raw[:16]
+            kept, served = self.exchange(connection, number, payload, time.time_ns())
             if told is not None:
                 told.hear(decode(kept, counts_choices=self.counts_choices))
-            pause_s = _PAUSE_S if whole else min(2 * pause_s, _LONGEST_PAUSE_S)
+            pause_s = _PAUSE_S if served else min(2 * pause_s, _LONGEST_PAUSE_S)
             think_s = float(generator.exponential(self.stage.think_s)) if self.stage.think_s else 0.0
-            if think_s or not whole:
-                self.stopping.wait(max(think_s, 0.0 if whole else pause_s))
+            if think_s or not served:
+                self.stopping.wait(max(think_s, 0.0 if served else pause_s))
 
     def _turn(self, told: talk.Talk, number: int) -> bytes:
         row = number % len(self.plan)

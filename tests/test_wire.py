@@ -313,6 +313,12 @@ def test_a_quick_look_agrees_with_the_decoded_truth(url: str) -> None:
         assert tpot_s == pytest.approx((e2e_s - ttft_s) / (TOKENS - 1))
 
 
+@pytest.mark.parametrize("kind", ["401", "stall", "garbage", "midstream", "truncate"])
+def test_a_quick_look_sees_a_failure(faults: dict[str, Seen], kind: str) -> None:
+    """So that users back off and a failing stage stops, errors inside a stream of status 200 among them."""
+    assert peek(faults[kind].kept, 0, chat=False)[0] == 0.0
+
+
 # endpoints ----------------------------------------------------------------------------------------------------------
 
 
