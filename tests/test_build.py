@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from bench.build import curve_of, finished
+from bench.paced import Law, paced
 from hardware_profiles.curve import Curve, Point, read_curve
 from hardware_profiles.faults import InputError
 
@@ -232,3 +233,28 @@ def test_bench_killed_in_mid_run_leaves_nothing_and_resumes(tmp_path: Path) -> N
 
 def _command(pid: int) -> bytes:
     return Path("/proc", str(pid), "cmdline").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "ending"),
+    [
+        ("500", "http_500", "levels of shape 0 end: 100% of the requests failed at load 1"),
+        ("429:0.3", "http_429", "levels of shape 0 end: the limit of 1 is reached"),
+    ],
+)
+def test_failures_are_counted_and_mark_the_point(tmp_path: Path, kind: str, status: str, ending: str) -> None:
+    """An endpoint that fails, always or now and then: every failure is counted by its kind, the point is not usable."""
+    place = Place(tmp_path)
+    with paced(Law(ttft_s=0.01, tpot_s=0.002)) as url:
+        code, out, err = place.run(
+            *("run", "--model", f"fault:{kind}", "--gpu", "h100", "--endpoint", url, "--vocab-size", "1000"),
+            *("--raw", str(place.raw), "--out", str(place.folder / "curves"), "--shape", "=100/20", "--max-load", "1"),
+            *("--stage-seconds", "3", "--warm-up-seconds", "0.5", "--width", "0", "--no-rate-search"),
+        )
+    assert code == 0, err
+    assert ending in out
+    (point,) = place.curve().points
+    assert set(point.errors) == {status}
+    assert point.failed == point.errors[status] > 0
+    assert check(point, "errors") == "fail"
+    assert point.usable is False
