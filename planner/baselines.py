@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from planner.assemble import Case
+from planner.cash import paid
 from planner.plan import Baseline, Scheme
 from planner.solve import ImpossibleError, Solution, solve
 
@@ -71,7 +72,7 @@ def _priced(case: Case, name: str, schemes: tuple[Scheme, ...], gap: float, time
     if missed > 1e-9:
         note = f"cannot serve everything: {missed:.2%} of the requests have no supply"
         return Baseline(name=name, usd=None, gap=None, note=note)
-    return Baseline(name=name, usd=solution.cost_usd, gap=solution.gap, note="")
+    return Baseline(name=name, usd=solution.cost_usd, gap=solution.gap, note="", paid=paid(solution, case.span))
 
 
 def _missed_share(solution: Solution) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 
 from planner.assemble import Case, CaseDeployment
 from planner.attribution import Carried, carried, charges_usd, hourly_usd, offer_lines, present_hours, workload_usd
+from planner.cash import paid
 from planner.check import check
 from planner.headline import headline, warnings
 from planner.hourly import HourTable
@@ -23,6 +24,7 @@ from planner.seen import seen_shapes
 from planner.solve import Solution
 from planner.supplies import EndpointInfo, OfferInfo
 from planner.unit_costs import input_usd
+from planner.ways import model_volumes
 
 _KINDS = ("measured", "published", "estimated")
 
@@ -90,6 +92,8 @@ def make_plan(
         lines=_lines(told),
         baselines=strategies,
         prices=price_rows(case, supplies),
+        paid=paid(solution, case.span),
+        volumes=model_volumes(case),
     )
     return plan, _hours(told)
 

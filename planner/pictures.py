@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from planner.amounts import against, big, number, share, usd
+from planner.cumulative import cumulative
 from planner.drawing import label
 from planner.hourly import HourTable
 from planner.parts import Table
@@ -15,7 +16,9 @@ from planner.plan import Plan, Scheme
 from planner.plots import cost_picture, demand_picture, duration_picture, month_picture, month_rows
 from planner.problem import Array
 from planner.sections import strategies
+from planner.throughput import throughput
 from planner.tornado import tornado
+from planner.volume import volume
 from planner.weeks import Span, duration, schemes, tokens, week_spans
 
 _WHEN = {"All hours": "over all hours", "Every week alike": "in every week, all being alike,"}
@@ -27,7 +30,10 @@ def pictures(plan: Plan, hours: HourTable) -> tuple[Picture, ...]:
 
     A plan of one epoch has no months to show, one without --what-if no tornado.
     """
-    made = (_cost(plan), _demand(hours), _duration(hours), _months(plan), tornado(plan))
+    made = (
+        _cost(plan), _demand(hours), _duration(hours), _months(plan), cumulative(plan), volume(plan), throughput(plan),
+        tornado(plan),
+    )  # fmt: skip
     return tuple(picture for picture in made if picture is not None)
 
 

@@ -179,6 +179,34 @@ class Deployed(Value):
     shapes: tuple[SeenShape, ...] = ()
 
 
+Levels = tuple[tuple[float, float], ...]
+"""(share of hours, load as a multiple of the mean), highest first."""
+
+
+class Way(Value):
+    """One way to serve a model alone; `gpu_h_per_mtok` None: an API at `usd_per_mtok`."""
+
+    name: str
+    scheme: Scheme
+    usd_per_mtok: float
+    """An API's price; of GPUs only the power that work draws."""
+    gpu_h_per_mtok: float | None = None
+    gpus_per_step: float = 1.0
+    usd_per_gpu_h: float = 0.0
+    fixed_usd_per_h: float = 0.0
+    """Owed however many GPUs there are."""
+
+
+class Volume(Value):
+    """A model's volume and the cheapest way of each kind to serve it."""
+
+    model: str
+    mtok_per_h: float
+    """Mean over the horizon, in million tokens."""
+    levels: Levels
+    ways: tuple[Way, ...]
+
+
 class Baseline(Value):
     """Another strategy, priced by the same programme."""
 
@@ -187,6 +215,8 @@ class Baseline(Value):
     """None where it cannot serve everything."""
     gap: float | None
     note: str
+    paid: tuple[float, ...] = ()
+    """USD paid at the start, then by the end of each month of the horizon."""
 
 
 class Sensitivity(Value):
@@ -254,6 +284,9 @@ class Plan(Value):
     baselines: tuple[Baseline, ...]
     sensitivities: tuple[Sensitivity, ...] = ()
     prices: tuple[Price, ...] = ()
+    paid: tuple[float, ...] = ()
+    """USD paid at the start, then by the end of each month of the horizon."""
+    volumes: tuple[Volume, ...] = ()
 
 
 def read_plan(path: Path) -> Plan:

@@ -18,15 +18,13 @@ import numpy as np
 from hardware_profiles.curve import Value
 from planner.hourly import HourTable
 from planner.names import csv_safe
-from planner.plan import SUPPLY_ORDER, Amount, Plan, Price, Source, Supply
+from planner.plan import SUPPLY_ORDER, Amount, Plan, Price, Served, Source, Supply
 from planner.problem import Array
 
 MOST_ROWS = 400_000
 _HOUR_COLUMNS = ("hour_utc", "scheme", "workload", "requests", "gpus_held", "gpus_busy", "usd")
 _GPUS = {"existing": "gpus_existing", "owned": "gpus_owned", "reserved": "gpus_reserved", "spot": "gpus_spot",
          "on demand": "gpus_on_demand"}  # fmt: skip
-
-_PRICE_COLUMNS = tuple(name for name in Price.model_fields if name != "source")
 
 Cell = str | float | int | None
 
@@ -36,16 +34,17 @@ def plan_tables(plan: Plan) -> dict[str, str]:
     return {
         "purchases.csv": _purchases(plan),
         "purchase_lines.csv": _purchase_lines(plan),
-        "supplies.csv": _with_source(plan.supplies),
-        "prices.csv": _with_source(plan.prices, empty=_PRICE_COLUMNS),
+        "supplies.csv": _with_source(plan.supplies, Supply),
+        "prices.csv": _with_source(plan.prices, Price),
         "curve_points.csv": _curve_points(plan),
-        "workloads.csv": _rows(plan.workloads),
+        "workloads.csv": _rows(plan.workloads, tuple(Served.model_fields)),
         "deployments.csv": _deployments(plan),
         "months.csv": _months(plan),
         "month_lines.csv": _month_lines(plan),
-        "lines.csv": _rows(plan.lines, empty=("name", "usd")),
+        "lines.csv": _rows(plan.lines, ("name", "usd")),
         "sensitivities.csv": _sensitivities(plan),
-        "baselines.csv": _rows(plan.baselines, empty=("name", "usd", "gap", "note")),
+        "baselines.csv": _rows(plan.baselines, ("name", "usd", "gap", "note")),
+        "paid.csv": _paid(plan),
     }
 
 
@@ -80,18 +79,16 @@ def _harmless(cell: Cell) -> Cell:
     return csv_safe(_one_line(cell)) if isinstance(cell, str) else cell
 
 
-def _rows(items: Sequence[Value], empty: tuple[str, ...] = ()) -> str:
-    """A table of flat values: one column per field."""
+def _rows(items: Sequence[Value], columns: Sequence[str]) -> str:
+    """A table of flat values: one column per field named."""
     dumped = [item.model_dump() for item in items]
-    columns = list(dumped[0]) if dumped else list(empty)
     return table(columns, ([row[column] for column in columns] for row in dumped))
 
 
-def _with_source(items: Sequence[Supply | Price], empty: tuple[str, ...] = ()) -> str:
-    """Values with a source: as `_rows`, the source's fields as columns."""
-    flat = [item.model_dump(exclude={"source"}) for item in items]
-    columns = [name for name in flat[0] if name != "source"] if flat else list(empty)
-    rows = ([*row.values(), *_source(item.source)] for row, item in zip(flat, items, strict=True))
+def _with_source(items: Sequence[Supply | Price], kind: type[Value]) -> str:
+    """Values with a source: one column per field, the source's own ones last."""
+    columns = [name for name in kind.model_fields if name != "source"]
+    rows = ([*(getattr(item, name) for name in columns), *_source(item.source)] for item in items)
     return table([*columns, "price_source", "price_as_of", "price_stale", "price_confidence"], rows)
 
 
@@ -167,6 +164,13 @@ def _sensitivities(plan: Plan) -> str:
 
 def _decision(decision: dict[str, float] | None) -> str | None:
     return None if decision is None else "; ".join(f"{n:g} {key}" for key, n in sorted(decision.items())) or "nothing"
+
+
+def _paid(plan: Plan) -> str:
+    """What each strategy has cost by the end of each month (0: at the start)."""
+    strategies = (("this plan", plan.paid), *((other.name, other.paid) for other in plan.baselines))
+    rows = ((name, month, usd) for name, paid in strategies for month, usd in enumerate(paid))
+    return table(("strategy", "months", "usd_paid"), rows)
 
 
 def _amount(line: Amount) -> tuple[str, float]:

@@ -27,6 +27,8 @@ from planner.plan import (
     Served,
     Source,
     Supply,
+    Volume,
+    Way,
 )
 from planner.problem import Array
 
@@ -112,13 +114,15 @@ def plan(name: str = "2026-Q4", workload: str = "assistant", missed: float = 0.0
         months=_months(),
         lines=lines,
         baselines=(
-            Baseline(name="all API", usd=1_150_000.0, gap=0.0, note=""),
-            Baseline(name="all rented on demand", usd=412_345.67, gap=0.004, note=""),
+            Baseline(name="all API", usd=1_150_000.0, gap=0.0, note="", paid=(0.0, 575e3, 1150e3)),
+            Baseline(name="all rented on demand", usd=412_345.67, gap=0.004, note="", paid=(0.0, 2e5, 412_345.67)),
             Baseline(name="all reserved", usd=330_000.0, gap=0.003, note=""),
             Baseline(name="all owned", usd=None, gap=None, note="cannot serve everything: 3.10% have no supply"),
         ),
         sensitivities=_sensitivities(),
         prices=_prices(),
+        paid=(190_000.0, 270_000.0, 260_000.0),
+        volumes=(_volume(),),
     )
 
 
@@ -171,6 +175,15 @@ def hostile_plan() -> Plan:
                 month.model_copy(update={"name": HOSTILE, "lines": (amount, *month.lines)}) for month in made.months
             ),
             "lines": (amount, *made.lines),
+            "volumes": tuple(
+                volume.model_copy(
+                    update={
+                        "model": HOSTILE,
+                        "ways": tuple(way.model_copy(update={"name": HOSTILE}) for way in volume.ways),
+                    }
+                )
+                for volume in made.volumes
+            ),
             "prices": tuple(
                 price.model_copy(update={"name": HOSTILE, "provider": HOSTILE, "what": HOSTILE, "source": source})
                 for price in made.prices
@@ -346,6 +359,23 @@ def _prices() -> tuple[Price, ...]:
             source=Source(text="https://example.com/prices", as_of=None if used else "2026-11-01", stale=used),
         )
         for name, scheme, used, gpu_h, usd_in in rows
+    )
+
+
+def _volume() -> Volume:
+    """46 billion tokens in 1,344 hours; a GPU does 5 million an hour."""
+    held = Way(name="server", scheme="owned", usd_per_mtok=0.01, gpu_h_per_mtok=0.2, gpus_per_step=8, usd_per_gpu_h=2.1)
+    return Volume(
+        model="llama-3-8b",
+        mtok_per_h=46_000 / 1344,
+        levels=((0.25, 1.5), (0.5, 1.0), (0.25, 0.5)),
+        ways=(
+            Way(name="Example API, llama-3-8b", scheme="api", usd_per_mtok=0.9),
+            held.model_copy(update={"fixed_usd_per_h": 5.0}),
+            held.model_copy(
+                update={"name": "hourly", "scheme": "on demand", "gpus_per_step": 1, "usd_per_gpu_h": 12.5}
+            ),
+        ),
     )
 
 

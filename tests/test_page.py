@@ -98,13 +98,13 @@ def test_page_runs_and_loads_nothing(written: str) -> None:
 
 
 def test_pictures_have_words_a_sentence_and_a_table(written: str) -> None:
-    """Five pictures, each drawn wide and narrow, with alt text, a caption and a table in the same section."""
+    """Eight pictures, each drawn wide and narrow, with alt text, a caption and a table in the same section."""
     read = Read(written)
     images = [attributes for tag, attributes in read.tags if tag == "img"]
-    assert [image["class"] for image in images] == ["wide", "narrow"] * 5
+    assert [image["class"] for image in images] == ["wide", "narrow"] * 8
     assert all(len(image["alt"] or "") > 40 for image in images)
     parts = written.split("<figure>")[1:]
-    assert len(parts) == 5
+    assert len(parts) == 8
     for part in parts:
         assert len(part.split("<figcaption>")[1].split("</figcaption>")[0]) > 40
         assert "<table>" in part.split("</section>")[0]

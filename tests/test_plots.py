@@ -147,7 +147,8 @@ def test_pictures_of_a_plan_without_gpus_months_or_baselines() -> None:
     table = hours(100)
     bare = replace(table, gpus_held={}, gpus_busy={}, served={"api": table.demand})
     assert [axis.get_ylabel() for axis in demand_picture(bare).axes] == ["million tokens per hour"]
-    empty = plan().model_copy(update={"months": (), "baselines": (), "sensitivities": (), "cost_usd": 0.0})
+    nothing = ("months", "baselines", "sensitivities", "paid", "volumes", "deployments")
+    empty = plan().model_copy(update={**dict.fromkeys(nothing, ()), "cost_usd": 0.0})
     for figure in (month_picture(empty), cost_picture(empty), duration_picture(bare)):
         render(lambda: figure, "svg")  # noqa: B023  # called at once
     assert [picture.stem for picture in pictures(empty, bare)] == ["cost", "demand", "duration"]
