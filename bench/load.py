@@ -26,7 +26,8 @@ from gevent.event import Event
 
 from bench import talk, wire
 from bench.decode import decode, peek, to_row
-from bench.driver import Order
+from bench.endpoint import endpoint
+from bench.order import Order
 from bench.prompts import Prompts, longest
 from bench.records import Records, from_rows, write_records
 from bench.schedule import plan, share
@@ -47,7 +48,7 @@ class Load:
         self.order, self.worker = order, worker
         self.stage, self.target = order.stage, order.target
         self.plan = plan(self.stage)
-        self.to = wire.endpoint(self.target.url, os.environ.get(self.target.key_env or "", ""))
+        self.to = endpoint(self.target.url, os.environ.get(self.target.key_env or "", ""))
         self.prompts = Prompts(
             seed=self.stage.seed,
             nonce=order.nonce,

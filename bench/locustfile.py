@@ -4,7 +4,7 @@ The only file that imports locust. Why so thin: Locust spawns users, keeps maste
 their health; what is sent and what is kept is `bench.load`'s. Locust's own statistics are never used: they are rounded
 and bucketed.
 
-Started by `bench.driver`, which sets SPILLWAY_ORDER to the stage's order file. Messages (none of them per request):
+Started by `bench.follow`, which sets SPILLWAY_ORDER to the stage's order file. Messages (none of them per request):
     spillway_ready   worker -> master   its users are connected (how many; the first connection error)
     spillway_go      master -> workers  the stage's zero
     spillway_stop    master -> workers  stop, with the drain's length; the driver asks for it by a file
@@ -24,8 +24,8 @@ import orjson
 from locust import User, events, task  # noqa: TID253  # this is the file that may; it only runs in Locust's processes
 from locust.runners import MasterRunner, WorkerRunner  # noqa: TID253  # as above
 
-from bench.driver import Order
 from bench.load import Load
+from bench.order import Order
 from hardware_profiles.curve import write_text
 from hardware_profiles.faults import InputError
 

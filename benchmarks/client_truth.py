@@ -76,7 +76,7 @@ class Result:
 
 
 def floor(url: str, setting: Setting) -> Streams:
-    from bench.wire import endpoint
+    from bench.endpoint import endpoint
 
     program, request, out = (setting.folder / name for name in ("floor", "request", "floor.bin"))
     if not program.exists():

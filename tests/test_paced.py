@@ -13,12 +13,13 @@ import pytest
 
 from bench import wire
 from bench.decode import Reply, decode
+from bench.endpoint import endpoint
 from bench.paced import Law, beyond_s, paced, read_truth
 
 
 def ask(url: str, tokens: int = 5, prompt: list[int] | None = None) -> tuple[Reply, float]:
     """One request: the reply, and its TTFT."""
-    to = wire.endpoint(url)
+    to = endpoint(url)
     body = {"model": "paced", "prompt": prompt or list(range(100)), "max_tokens": tokens, "stream": True}
     connection = wire.connection(to)
     kept = connection.exchange(to.request("/v1/completions", json.dumps(body).encode()), 10.0)
@@ -101,7 +102,7 @@ def test_its_metrics_page_speaks_vllm() -> None:
 def test_a_client_that_leaves_frees_its_place() -> None:
     """A request whose connection closed is aborted: the next one runs, and the page counts the abort."""
     with paced(Law(ttft_s=0.01, tpot_s=0.5, max_running=1)) as url:
-        to = wire.endpoint(url)
+        to = endpoint(url)
         body = b'{"model": "paced", "prompt": [1], "max_tokens": 100}'
         with socket.create_connection((to.host, to.port)) as leaver:
             leaver.sendall(to.request("/v1/completions", body))
@@ -114,7 +115,7 @@ def test_a_client_that_leaves_frees_its_place() -> None:
 def test_a_share_of_faults_is_that_share(share: float) -> None:
     """Evenly spread without a generator: of 40 requests the stated share, give or take one."""
     with paced(Law(ttft_s=0.0, tpot_s=0.0)) as url:
-        to = wire.endpoint(url)
+        to = endpoint(url)
         body = json.dumps({"model": f"fault:429:{share}", "prompt": [1], "max_tokens": 1}).encode()
         connection = wire.connection(to)
         told = [decode(connection.exchange(to.request("/v1/completions", body), 1.0)).status for _ in range(40)]

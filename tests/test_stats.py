@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import stats
+from bench import stats, sure
 from bench.prompts import Fixed
 from bench.records import COLUMNS, Floats, Records, from_rows
 from bench.schedule import Stage
@@ -289,9 +289,9 @@ def test_the_interval_covers_the_truth_near_the_knee(name: str, rate: float, run
 def test_independent_requests_are_worth_themselves() -> None:
     """No autocorrelation, no penalty: n_eff is within a third of n, and the interval is hardly wider than Wilson's."""
     values = np.random.default_rng(3).exponential(1.0, 2000)
-    assert stats.effective(values) > 2000 / stats.SAFETY / 1.35
-    assert stats.effective(np.ones(50)) == 50
-    assert stats.effective(np.empty(0)) == 1
+    assert sure.effective(values) > 2000 / sure.SAFETY / 1.35
+    assert sure.effective(np.ones(50)) == 50
+    assert sure.effective(np.empty(0)) == 1
 
 
 def test_the_autocorrelation_time_of_a_known_process() -> None:
@@ -301,7 +301,7 @@ def test_the_autocorrelation_time_of_a_known_process() -> None:
     series[0] = noise[0]
     for k in range(1, len(noise)):
         series[k] = 0.9 * series[k - 1] + noise[k]
-    assert stats.autocorrelation_time(series) == pytest.approx(9.5, rel=0.1)
+    assert sure.autocorrelation_time(series) == pytest.approx(9.5, rel=0.1)
 
 
 def test_percentile_intervals_cover_an_autocorrelated_truth() -> None:
@@ -312,7 +312,7 @@ def test_percentile_intervals_cover_an_autocorrelated_truth() -> None:
         series = noise.copy()
         for k in range(1, len(noise)):
             series[k] = 0.9 * series[k - 1] + noise[k]
-        told = stats.percentiles(10 + series[100:] / 10)
+        told = sure.percentiles(10 + series[100:] / 10)
         for name, estimate in told.items():
             if name in covered and estimate.low is not None and estimate.high is not None:
                 covered[name] += estimate.low <= 10 <= estimate.high
@@ -321,7 +321,7 @@ def test_percentile_intervals_cover_an_autocorrelated_truth() -> None:
 
 def test_a_bound_that_nobody_can_know_is_none() -> None:
     """Fifty requests bound a median on both sides, a p99 only from below."""
-    told = stats.percentiles(np.random.default_rng(1).exponential(1.0, 50))
+    told = sure.percentiles(np.random.default_rng(1).exponential(1.0, 50))
     assert told["p50"].low is not None
     assert told["p50"].high is not None
     assert told["p99"].low is not None
@@ -330,21 +330,21 @@ def test_a_bound_that_nobody_can_know_is_none() -> None:
 
 def test_percentiles_of_nothing_are_nothing() -> None:
     """No values, no estimates; one value has no interval."""
-    assert stats.percentiles(np.array([math.nan])) == {}
-    assert stats.percentiles(np.array([2.0]))["p50"].model_dump() == {"value": 2.0, "low": None, "high": None}
+    assert sure.percentiles(np.array([math.nan])) == {}
+    assert sure.percentiles(np.array([2.0]))["p50"].model_dump() == {"value": 2.0, "low": None, "high": None}
 
 
 def test_a_rate_needs_five_batches() -> None:
     """With fewer there is a value and no interval; with more the interval holds it."""
     moments = np.arange(0, 100, 0.25)
-    few = stats.rate(moments, None, Window(0.0, 100.0), 25.0)
+    few = sure.rate(moments, None, (0.0, 100.0), 25.0)
     assert (few.value, few.low, few.high) == (4.0, None, None)
-    many = stats.rate(np.sort(np.random.default_rng(1).uniform(0, 100, 400)), None, Window(0.0, 100.0), 2.0)
+    many = sure.rate(np.sort(np.random.default_rng(1).uniform(0, 100, 400)), None, (0.0, 100.0), 2.0)
     assert many.low is not None
     assert many.high is not None
     assert many.low < 4.0 < many.high
-    assert stats.relative_width(few) is None
-    assert stats.relative_width(many) == pytest.approx((many.high - many.low) / 2 / 4)
+    assert sure.relative_width(few) is None
+    assert sure.relative_width(many) == pytest.approx((many.high - many.low) / 2 / 4)
 
 
 # steadiness ---------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import pytest
 
 from bench import wire
 from bench.decode import Reply, decode, peek, to_row
+from bench.endpoint import Endpoint, endpoint
 from bench.paced import FAULTS, FORMS, Law, paced
 from hardware_profiles.faults import InputError
 
@@ -40,14 +41,14 @@ class Seen:
 
 
 def ask(url: str, model: str = "paced", *, chat: bool = False, kernel: bool = True, timeout_s: float = 0.5) -> Seen:
-    to = wire.endpoint(url)
+    to = endpoint(url)
     connection = wire.connection(to, kernel_stamps=kernel)
     kept = connection.exchange(request(to, model, chat=chat), timeout_s)
     connection.close()
     return Seen(kept, decode(kept))
 
 
-def request(to: wire.Endpoint, model: str = "paced", *, chat: bool = False, tokens: int = TOKENS) -> bytes:
+def request(to: Endpoint, model: str = "paced", *, chat: bool = False, tokens: int = TOKENS) -> bytes:
     body = {"model": model, "max_tokens": tokens, "stream": True}
     asked = {"messages": [{"role": "user", "content": "a b c"}]} if chat else {"prompt": list(range(100))}
     return to.request("/v1/chat/completions" if chat else "/v1/completions", json.dumps(body | asked).encode())
@@ -167,7 +168,7 @@ def test_stamps_agree_with_the_clock(url: str, kernel: bool) -> None:
 
 def test_a_connection_is_used_again(url: str) -> None:
     """Kept alive after a whole answer; opened anew after a failure."""
-    to = wire.endpoint(url)
+    to = endpoint(url)
     connection = wire.connection(to)
     connection.open()
     first = connection._sock
@@ -182,7 +183,7 @@ def test_a_connection_is_used_again(url: str) -> None:
 
 def test_an_abort_ends_what_is_in_flight(url: str) -> None:
     """The drain's end is an outcome of its own."""
-    to = wire.endpoint(url)
+    to = endpoint(url)
     connection = wire.connection(to)
     job = gevent.spawn(connection.exchange, request(to, "fault:hang"), 30.0)
     gevent.sleep(0.1)
@@ -192,7 +193,7 @@ def test_an_abort_ends_what_is_in_flight(url: str) -> None:
 
 def test_large_requests_are_sent_whole(url: str) -> None:
     """A body larger than the kernel takes at once (8 MB) arrives whole."""
-    to = wire.endpoint(url)
+    to = endpoint(url)
     body = {"model": "paced", "prompt": [123456] * 1_000_000, "max_tokens": 2}
     connection = wire.connection(to)
     reply = decode(connection.exchange(to.request("/v1/completions", json.dumps(body).encode()), 20.0))
@@ -327,11 +328,11 @@ def test_a_key_travels_in_its_header_only(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("PACED_KEY", "sk-secret")
     with paced(LAW, "--key-env=PACED_KEY") as url:
         for key, status in (("sk-secret", "ok"), ("sk-other", "http_401"), ("", "http_401")):
-            to = wire.endpoint(url, key)
+            to = endpoint(url, key)
             connection = wire.connection(to)
             assert decode(connection.exchange(request(to), 1.0)).status == status
             connection.close()
-    to = wire.endpoint("http://127.0.0.1:1", "sk-secret")
+    to = endpoint("http://127.0.0.1:1", "sk-secret")
     assert "sk-secret" not in repr(to)
     assert to.scrubbed("bad key sk-secret") == "bad key ***"
 
@@ -349,7 +350,7 @@ def test_a_key_travels_in_its_header_only(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_bad_endpoint_is_told_without_its_secrets(url: str, key: str, says: str) -> None:
     """One fault with a remedy; neither key nor password is repeated."""
     with pytest.raises(InputError) as caught:
-        wire.endpoint(url, key)
+        endpoint(url, key)
     assert says in str(caught.value)
     assert "secret" not in str(caught.value)
     assert "lines" not in str(caught.value)
@@ -357,7 +358,7 @@ def test_a_bad_endpoint_is_told_without_its_secrets(url: str, key: str, says: st
 
 def test_a_base_url_may_have_a_path() -> None:
     """`/v1` at its end is ours to add."""
-    to = wire.endpoint("http://127.0.0.1:8000/gateway/v1/")
+    to = endpoint("http://127.0.0.1:8000/gateway/v1/")
     assert to.request("/v1/completions", b"").startswith(
         b"POST /gateway/v1/completions HTTP/1.1\r\nHost: 127.0.0.1:8000"
     )
