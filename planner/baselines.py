@@ -1,21 +1,27 @@
-"""The same demand served in one way only: what the plan saves is told against these.
+"""The same demand served in another way: what the plan saves is told against these.
 
-Each is the same programme with fewer supplies, so a strategy that cannot serve everything (a stock that runs out, a
+One way only, every workload alone (`silos.py`), today's fleet and APIs, the last plan's purchases (`recost.py`). Each
+is the same programme with fewer supplies, so a strategy that cannot serve everything (a stock that runs out, a
 model that no API sells) shows as impossible instead of as cheap. Leaving work out must not pay here: a request that
-nobody serves costs `UNSERVED_USD`.
+nobody serves costs `UNSERVED_USD`. What a rule of the house forbids is called forbidden.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from planner.assemble import Case
 from planner.cash import paid
-from planner.plan import Baseline, Scheme
+from planner.plan import Baseline, Plan, Scheme
+from planner.problem import Problem
+from planner.recost import fixed
+from planner.silos import alone
 from planner.solve import ImpossibleError, Solution, solve
 
 UNSERVED_USD = 1e4
+SILOS, TODAY, LAST = "silos per workload", "today's fleet and APIs", "the last plan at today's prices"
 
 STRATEGIES: tuple[tuple[str, tuple[Scheme, ...]], ...] = (
     ("all API", ("api",)),
@@ -26,15 +32,91 @@ STRATEGIES: tuple[tuple[str, tuple[Scheme, ...]], ...] = (
 )
 
 
+_RULED_OUT: dict[Scheme, str] = {
+    "api": "api", "on demand": "on-demand", "reserved": "reserved", "owned": "buy", "spot": "spot"
+}  # fmt: skip
+"""What `policy.forbid` calls each scheme."""
+
+
 def baselines(
-    case: Case, *, gap: float, time_limit_s: float, progress: Callable[[str], None] = lambda _: None
+    case: Case,
+    *,
+    gap: float,
+    time_limit_s: float,
+    last: Plan | None = None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Baseline, ...]:
-    """Every strategy of `STRATEGIES`, priced; the fleet that is there already stays and is used only where named."""
+    """Every strategy of `STRATEGIES`, silos, today's fleet and the last plan, priced in `time_limit_s` altogether.
+
+    The fleet that is there already stays and is used only where it is named.
+    """
+    made: list[tuple[str, Callable[[float], Baseline]]] = [
+        (name, partial(_one_way, case, name, schemes, gap)) for name, schemes in STRATEGIES
+    ]
+    if len(case.workloads) > 1:
+        made.append((SILOS, partial(_silos, case, gap)))
+    made.append((TODAY, partial(_today, case, gap)))
+    if last is not None:
+        made.append((LAST, partial(_last, case, last, gap)))
     found = []
-    for name, schemes in STRATEGIES:
+    for name, price in made:
         progress(name)
-        found.append(_priced(case, name, schemes, gap, time_limit_s))
+        found.append(price(time_limit_s / len(made)))
     return tuple(found)
+
+
+def _one_way(case: Case, name: str, schemes: tuple[Scheme, ...], gap: float, limit_s: float) -> Baseline:
+    allowed = [scheme for scheme in schemes if _RULED_OUT.get(scheme) not in case.plan.policy.forbid]
+    if not allowed:
+        rules = ", ".join(_RULED_OUT[scheme] for scheme in schemes)
+        return Baseline(name=name, usd=None, gap=None, note=f"policy.forbid rules it out: {rules}", forbidden=True)
+    offered = {info.scheme for info in case.offers} | ({"api"} if case.endpoints else set())
+    if not offered & set(schemes):
+        return _none(name, "nothing in the price book serves in this way")
+    return _priced(case, name, restricted(case, schemes).problem, gap, limit_s)
+
+
+def _silos(case: Case, gap: float, limit_s: float) -> Baseline:
+    """Every workload planned alone, the bills added up."""
+    costly = _careful(case.problem)
+    parts = [
+        _priced(case, SILOS, alone(replace(case, problem=costly), w), gap, limit_s / len(case.workloads))
+        for w in case.workloads
+    ]
+    for part, workload in zip(parts, case.workloads, strict=True):
+        if part.usd is None:
+            return _none(SILOS, f"{workload.name}: {part.note}")
+    bills = [part.usd or 0.0 for part in parts]
+    total = sum(bills)
+    lost = sum((part.gap or 0.0) * usd for part, usd in zip(parts, bills, strict=True))
+    months = tuple(sum(amounts) for amounts in zip(*(part.paid for part in parts), strict=True))
+    return Baseline(name=SILOS, usd=total, gap=lost / total if total else 0.0, note="", paid=months)
+
+
+def _today(case: Case, gap: float, limit_s: float) -> Baseline:
+    if not any(info.scheme == "existing" for info in case.offers):
+        return _none(TODAY, "plan.toml states no [[fleet]]; without one it is the same as all API")
+    return _priced(case, TODAY, restricted(case, ("existing", "api")).problem, gap, limit_s)
+
+
+def _last(case: Case, last: Plan, gap: float, limit_s: float) -> Baseline:
+    found = fixed(case, last)
+    if isinstance(found, str):
+        return _none(LAST, found)
+    made = _priced(case, LAST, _careful(found.problem), gap, limit_s)
+    if made.usd is None:
+        return made
+    usd = made.usd + found.purchases_usd
+    return made.model_copy(update={"usd": usd, "gap": (made.gap or 0.0) * made.usd / usd if usd else 0.0, "paid": ()})
+
+
+def _none(name: str, note: str) -> Baseline:
+    return Baseline(name=name, usd=None, gap=None, note=note)
+
+
+def _careful(problem: Problem) -> Problem:
+    """The problem in which leaving work out does not pay."""
+    return replace(problem, unserved_usd_per_request=(UNSERVED_USD,) * len(problem.classes))
 
 
 def restricted(case: Case, schemes: tuple[Scheme, ...]) -> Case:
@@ -60,18 +142,14 @@ def restricted(case: Case, schemes: tuple[Scheme, ...]) -> Case:
     return replace(case, problem=problem, offers=offers, endpoints=endpoints)
 
 
-def _priced(case: Case, name: str, schemes: tuple[Scheme, ...], gap: float, time_limit_s: float) -> Baseline:
-    offered = {info.scheme for info in case.offers} | ({"api"} if case.endpoints else set())
-    if not offered & set(schemes):
-        return Baseline(name=name, usd=None, gap=None, note="nothing in the price book serves in this way")
+def _priced(case: Case, name: str, problem: Problem, gap: float, limit_s: float) -> Baseline:
     try:
-        solution = solve(restricted(case, schemes).problem, gap=gap, time_limit_s=time_limit_s)
+        solution = solve(problem, gap=gap, time_limit_s=limit_s)
     except ImpossibleError as error:
-        return Baseline(name=name, usd=None, gap=None, note=str(error))
+        return _none(name, str(error))
     missed = _missed_share(solution)
     if missed > 1e-9:
-        note = f"cannot serve everything: {missed:.2%} of the requests have no supply"
-        return Baseline(name=name, usd=None, gap=None, note=note)
+        return _none(name, f"cannot serve everything: {missed:.2%} of the requests have no supply")
     return Baseline(name=name, usd=solution.cost_usd, gap=solution.gap, note="", paid=paid(solution, case.span))
 
 

@@ -39,13 +39,16 @@ def pictures(plan: Plan, hours: HourTable) -> tuple[Picture, ...]:
 
 def _cost(plan: Plan) -> Picture:
     known = [(other.usd, other.name) for other in plan.baselines if other.usd is not None]
-    impossible = len(plan.baselines) - len(known)
+    forbidden = sum(other.forbidden for other in plan.baselines)
+    impossible = len(plan.baselines) - len(known) - forbidden
     says = f"This plan costs {usd(plan.cost_usd)}"
     if known:
         nearest, name = min(known)
         says += f"; the cheapest other strategy, {name}, costs {usd(nearest)} ({against(nearest, plan.cost_usd)})"
     if impossible:
-        says += f"; {impossible} of {len(plan.baselines)} others cannot serve everything"
+        says += f"; {impossible} of {len(plan.baselines)} others cannot be had"
+    if forbidden:
+        says += f"; {forbidden} are forbidden by a rule"
     alt = f"Bars: the bill of this plan and of {len(plan.baselines)} other strategies over the horizon, in USD."
     return Picture(
         "cost",

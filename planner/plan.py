@@ -217,6 +217,8 @@ class Baseline(Value):
     note: str
     paid: tuple[float, ...] = ()
     """USD paid at the start, then by the end of each month of the horizon."""
+    forbidden: bool = False
+    """Whether a rule of plan.toml rules it out; `usd` is None then."""
 
 
 class Sensitivity(Value):

@@ -15,7 +15,7 @@ import numpy as np
 from planner.amounts import against, usd
 from planner.drawing import COLOURS, EDGE, INK, UNSERVED, drawable, label, money_scale, pale, panels
 from planner.hourly import HourTable
-from planner.plan import Plan
+from planner.plan import Baseline, Plan
 from planner.problem import Array
 from planner.weeks import Span, duration, schemes, tokens, week_spans
 
@@ -61,13 +61,13 @@ def cost_picture(plan: Plan, *, narrow: bool = False) -> Figure:
     """One bar per strategy, this plan first; a strategy that cannot serve everything has words in place of a bar."""
     figure, axes = panels(_NARROW if narrow else _WIDE, 1.0 + (0.62 if narrow else 0.45) * (len(plan.baselines) + 1))
     axis = axes[0, 0]
-    rows = [("this plan", plan.cost_usd, ""), *((b.name, b.usd, b.note) for b in plan.baselines)]
+    rows = [("this plan", plan.cost_usd, ""), *((b.name, b.usd, _why_not(b)) for b in plan.baselines)]
     longest = max(amount or 0.0 for _, amount, _ in rows) or 1.0
     unit, word = money_scale([longest])
     for place, (_, amount, note) in enumerate(rows):
         if amount is None:
             axis.barh(place, 0.012 * longest / unit, color="white", edgecolor=UNSERVED, hatch="//////")
-            said = drawable(note or "cannot serve everything", 24 if narrow else 62)
+            said = drawable(note, 24 if narrow else 62)
             axis.text(0.025 * longest / unit, place, said, va="center", color="#A04000", style="italic")
             continue
         axis.barh(place, amount / unit, color=COLOURS["owned"] if place == 0 else "#B0B0B0")
@@ -84,6 +84,10 @@ def cost_picture(plan: Plan, *, narrow: bool = False) -> Figure:
     axis.grid(visible=False)
     axis.set_xlabel(f"{word} over {plan.horizon_months:g} months", loc="left")
     return figure
+
+
+def _why_not(other: Baseline) -> str:
+    return f"forbidden: {other.note}" if other.forbidden else other.note or "cannot serve everything"
 
 
 def duration_picture(hours: HourTable, *, narrow: bool = False) -> Figure:

@@ -70,8 +70,12 @@ def review(
     step("solving")
     solution = solve(case.problem, gap=wanted.gap, time_limit_s=wanted.time_limit_s, progress=progress)
     each_s = wanted.time_limit_s * BASELINE_SHARE / 5
+    others_s = wanted.time_limit_s * BASELINE_SHARE
     strategies = baselines(
-        case, gap=max(wanted.gap, 0.01), time_limit_s=each_s, progress=lambda s: step(f"pricing {s}")
+        case,
+        gap=max(wanted.gap, 0.01),
+        time_limit_s=others_s,
+        progress=lambda s: step(f"pricing {s}"),
     )
     moved: tuple[Sensitivity, ...] = ()
     if wanted.what_if:

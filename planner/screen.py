@@ -104,7 +104,7 @@ def _baselines(plan: Plan) -> Table:
     table.add_row("this plan", f"{plan.cost_usd:,.0f}", "")
     for b in plan.baselines:
         if b.usd is None:
-            table.add_row(_text(b.name), "impossible", _text(b.note))
+            table.add_row(_text(b.name), "forbidden" if b.forbidden else "impossible", _text(b.note))
         else:
             table.add_row(_text(b.name), f"{b.usd:,.0f}", f"{(b.usd - plan.cost_usd) / plan.cost_usd:+.1%}")
     return table

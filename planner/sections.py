@@ -45,7 +45,7 @@ def strategies(plan: Plan) -> Table:
     rows = [("this plan", *_bill(plan, plan.cost_usd), "", _proven(plan.gap), "")]
     for other in plan.baselines:
         if other.usd is None:
-            rows.append((other.name, "not possible", "", "", "", other.note))
+            rows.append((other.name, "forbidden" if other.forbidden else "not possible", "", "", "", other.note))
         else:
             change = against(other.usd, plan.cost_usd)
             rows.append((other.name, *_bill(plan, other.usd), change, _proven(other.gap), other.note))

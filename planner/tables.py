@@ -43,7 +43,7 @@ def plan_tables(plan: Plan) -> dict[str, str]:
         "month_lines.csv": _month_lines(plan),
         "lines.csv": _rows(plan.lines, ("name", "usd")),
         "sensitivities.csv": _sensitivities(plan),
-        "baselines.csv": _rows(plan.baselines, ("name", "usd", "gap", "note")),
+        "baselines.csv": _rows(plan.baselines, ("name", "usd", "gap", "forbidden", "note")),
         "paid.csv": _paid(plan),
     }
 

@@ -286,7 +286,7 @@ def _strategies(writer: _Writer, plan: Plan, total: Formula) -> None:
     rows: list[Sequence[Cell]] = [("this plan", total, Formula("B2/Inputs!$B$2", total.value / months))]
     for r, other in enumerate(plan.baselines, start=3):
         if other.usd is None:
-            rows.append((other.name, "not possible", None, None, None, other.note))
+            rows.append((other.name, "forbidden" if other.forbidden else "not possible", None, None, None, other.note))
             continue
         rows.append(
             (

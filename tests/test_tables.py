@@ -16,11 +16,11 @@ def test_tables_hold_the_plans_values() -> None:
     """Full values, units in the column names, None empty."""
     made = plan_tables(plan())
     assert made["baselines.csv"] == (
-        "name,usd,gap,note\n"
-        "all API,1150000.0,0.0,\n"
-        "all rented on demand,412345.67,0.004,\n"
-        "all reserved,330000.0,0.003,\n"
-        "all owned,,,cannot serve everything: 3.10% have no supply\n"
+        "name,usd,gap,forbidden,note\n"
+        "all API,1150000.0,0.0,false,\n"
+        "all rented on demand,412345.67,0.004,false,\n"
+        "all reserved,330000.0,0.003,false,\n"
+        "all owned,,,false,cannot serve everything: 3.10% have no supply\n"
     )
     assert made["months.csv"] == (
         "month,hours,requests,usd,gpus_existing,gpus_owned,gpus_reserved,gpus_spot,gpus_on_demand\n"
@@ -46,7 +46,7 @@ def test_lines_of_every_table_add_up_to_the_bill() -> None:
 def test_empty_tables_keep_their_header() -> None:
     """A plan without other strategies still has a table of them."""
     bare = plan().model_copy(update={"baselines": (), "lines": ()})
-    assert plan_tables(bare)["baselines.csv"] == "name,usd,gap,note\n"
+    assert plan_tables(bare)["baselines.csv"] == "name,usd,gap,forbidden,note\n"
 
 
 def test_hostile_names_stay_in_their_cell() -> None:
