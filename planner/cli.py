@@ -58,6 +58,15 @@ def check(forecast: ForecastPath, plan: PlanPath = None, model: Model = None, pr
 
 
 @app.command()
+def report(review: Annotated[Path, typer.Argument(help="A review's folder, with plan.json and hours.csv.")]) -> None:
+    """Write a review's page, Markdown, spreadsheet, tables and pictures anew; nothing is solved."""
+    from planner.report import rewrite_review
+
+    for path in rewrite_review(review):
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
 def init(folder: Annotated[Path, typer.Argument(help="Folder to write forecast.csv and plan.toml into.")]) -> None:
     """Write a commented starter forecast and plan.toml."""
     from planner.starter import write_starter

@@ -17,11 +17,12 @@ from hardware_profiles.curve import write_text
 from hardware_profiles.faults import Faults, InputError
 from planner.drawing import render
 from planner.hourly import HourTable
+from planner.hours_file import read_hours
 from planner.markdown import markdown
 from planner.page import page
 from planner.page import shown as page_picture
 from planner.pictures import pictures
-from planner.plan import Plan, write_plan
+from planner.plan import Plan, read_plan, write_plan
 from planner.tables import hours_table, plan_tables
 from planner.workbook import workbook
 
@@ -48,16 +49,22 @@ def write_review(plan: Plan, hours: HourTable, folder: Path) -> tuple[Path, ...]
     return tuple(folder / name for name in names)
 
 
+def rewrite_review(folder: Path) -> tuple[Path, ...]:
+    """Make all texts and pictures of a review anew from its plan.json and hours.csv; nothing is solved."""
+    plan = read_plan(folder / "plan.json")
+    return write_review(plan, read_hours(folder / "hours.csv", plan), folder)
+
+
 def _write(plan: Plan, hours: HourTable, folder: Path) -> tuple[str, ...]:
     write_plan(plan, folder / "plan.json")
     drawn, shown = pictures(plan, hours), []
     images: dict[str, bytes] = {}
     for place, picture in enumerate(drawn):
-        png, wide = render(partial(picture.draw, False), "png", "svg")
+        wide, *png = render(partial(picture.draw, False), "svg", *(("png",) if place < _IN_MARKDOWN else ()))
         (narrow,) = render(partial(picture.draw, True), "svg")
         shown.append(page_picture(picture, wide, narrow))
-        if place < _IN_MARKDOWN:
-            images |= {f"{picture.stem}.png": png, f"{picture.stem}.svg": wide}
+        if png:
+            images |= {f"{picture.stem}.png": png[0], f"{picture.stem}.svg": wide}
     texts = {
         "report.html": page(plan, shown),
         "report.md": markdown(plan, drawn[:_IN_MARKDOWN]),

@@ -22,7 +22,7 @@ from planner.plan import SUPPLY_ORDER, Amount, Plan, Price, Served, Source, Supp
 from planner.problem import Array
 
 MOST_ROWS = 400_000
-_HOUR_COLUMNS = ("hour_utc", "scheme", "workload", "requests", "gpus_held", "gpus_busy", "usd")
+HOUR_COLUMNS = ("hour_utc", "scheme", "workload", "requests", "gpus_held", "gpus_busy", "usd")
 _GPUS = {"existing": "gpus_existing", "owned": "gpus_owned", "reserved": "gpus_reserved", "spot": "gpus_spot",
          "on demand": "gpus_on_demand"}  # fmt: skip
 
@@ -57,11 +57,11 @@ def hours_table(hours: HourTable, most_rows: int = MOST_ROWS) -> str:
         names, served = ("all",), {key: values.sum(axis=1, keepdims=True) for key, values in served.items()}
     times = [f"{hours.start + timedelta(hours=t):%Y-%m-%dT%H:%MZ}" for t in range(len(hours.demand))]
     rows = sorted(
-        [*_served_rows(served, [_text(name) for name in names]), *_gpu_rows(hours), *_usd_rows(hours)],
+        [*_served_rows(served, [_quoted(shown_name(name)) for name in names]), *_gpu_rows(hours), *_usd_rows(hours)],
         key=lambda row: row[0],
     )
     lines = [f"{times[t]},{rest}\n" for t, rest in rows]
-    return ",".join(_HOUR_COLUMNS) + "\n" + "".join(lines)
+    return ",".join(HOUR_COLUMNS) + "\n" + "".join(lines)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
@@ -76,7 +76,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
 def _harmless(cell: Cell) -> Cell:
     if isinstance(cell, bool):
         return "true" if cell else "false"
-    return csv_safe(_one_line(cell)) if isinstance(cell, str) else cell
+    return shown_name(cell) if isinstance(cell, str) else cell
 
 
 def _rows(items: Sequence[Value], columns: Sequence[str]) -> str:
@@ -203,9 +203,16 @@ def _usd_rows(hours: HourTable) -> Iterator[tuple[int, str]]:
         yield t, f",,,,,{hours.usd[t]:.9g}"
 
 
-def _text(name: str) -> str:
-    """A name as one CSV cell."""
-    return table((), [(name,)]).strip("\n")
+def shown_name(name: str) -> str:
+    """A name as it reads in a CSV cell: harmless and on one line."""
+    return csv_safe(_one_line(name))
+
+
+def _quoted(cell: str) -> str:
+    """A cell with the quotes that CSV asks for."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow((cell,))
+    return out.getvalue()
 
 
 def _one_line(text: str) -> str:
