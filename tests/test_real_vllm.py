@@ -7,6 +7,7 @@ made. Without them everything here is skipped.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -19,12 +20,15 @@ import numpy as np
 import pytest
 
 from bench.build import curve_of, finished
-from bench.driver import load_run
+from bench.driver import Target, load_run, run_stage
 from bench.guard import descendants
 from bench.plan import read_run
+from bench.prompts import Fixed
 from bench.records import Records
-from bench.scrape import KEPT, Snapshot, cache_block_tokens, fetch, samples
+from bench.schedule import Stage
+from bench.scrape import KEPT, Snapshot, cache_block_tokens, fetch, samples, settled_snapshot
 from bench.server import Server, ServerSpec, serving
+from bench.stats import tpot_s
 from bench.tiny_model import BYTES, write_tiny_model
 from hardware_profiles.curve import Curve, read_curve
 
@@ -272,3 +276,87 @@ def test_a_rate_search_on_a_real_server(server: Server, tmp_path: Path) -> None:
         if done.stage.rate_per_s is not None:
             expected = done.stage.rate_per_s * done.load_s
             assert len(done.records) == pytest.approx(expected, abs=4 * np.sqrt(expected) + 1)
+
+
+# agreement with vLLM's own client ----------------------------------------------------------------------------------
+
+VLLM_CLIENT = """
+from vllm.benchmarks.serve import add_cli_args, main
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = FlexibleArgumentParser()
+add_cli_args(parser)
+main(parser.parse_args())
+"""
+INPUT, OUTPUT, LOAD = 128, 64, 2
+PAIRS, MOST_PAIRS = 4, 8
+
+
+def our_median_tpot_s(server: Server, folder: Path, number: int) -> float:
+    """Closed loop at `LOAD`, pinned to the last core."""
+    stage = Stage(
+        name=f"ours-{number}",
+        mode="closed",
+        shape=Fixed(input_tokens=INPUT, output_tokens=OUTPUT),
+        seed=number,
+        load=LOAD,
+        cap_s=10,
+        warm_up_s=2,
+        width=None,
+    )
+    target = Target(url=server.url, model="tiny", vocab_size=BYTES)
+    before = settled_snapshot(server.url)
+    done = run_stage(stage, target, folder, cpus=(CORES[-1],))
+    assert done.records.ok.all()
+    assert tokens_agree(done.records, before, settled_snapshot(server.url), (0, 0))
+    return float(np.nanmedian(tpot_s(done.records)))
+
+
+def their_median_tpot_s(server: Server, folder: Path, number: int) -> float:
+    """`vllm bench serve` at the same concurrency, pinned to the same core."""
+    told = {
+        "backend": "openai",
+        "base-url": server.url,
+        "endpoint": "/v1/completions",
+        "model": "tiny",
+        "tokenizer": server.spec.model,
+        "dataset-name": "random",
+        "random-input-len": INPUT,
+        "random-output-len": OUTPUT,
+        "num-prompts": 40,
+        "max-concurrency": LOAD,
+        "seed": number,
+        "result-dir": folder,
+        "result-filename": f"theirs-{number}.json",
+    }
+    options = [part for name, value in told.items() for part in (f"--{name}", str(value))]
+    flags = ["--ignore-eos", "--save-result", "--disable-tqdm"]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    command = ["taskset", "-c", str(CORES[-1]), PYTHON, "-c", VLLM_CLIENT, *options, *flags]
+    subprocess.run(command, check=True, capture_output=True, timeout=300, cwd=folder, env=environment)
+    result = json.loads((folder / f"theirs-{number}.json").read_bytes())
+    assert result["completed"] == 40
+    return float(result["median_tpot_ms"]) / 1e3
+
+
+def test_vllms_own_client_measures_the_same(server: Server, tmp_path: Path) -> None:
+    """Median TPOT is equivalent within 10 %: two one-sided t-tests at 2.5 % (Schuirmann 1987) on the logarithm of the
+    ratio of alternating pairs of runs, four pairs and up to eight while undecided (other work on the machine is noise
+    between runs). Fails when it is shown to differ by more; skips when eight pairs cannot tell."""
+    from scipy.special import stdtrit
+
+    ratios: list[float] = []
+    while True:
+        number = len(ratios)
+        first, second = our_median_tpot_s(server, tmp_path, number), their_median_tpot_s(server, tmp_path, number)
+        ratios.append(float(np.log(first / second)))
+        if len(ratios) < PAIRS:
+            continue
+        half = float(stdtrit(len(ratios) - 1, 0.975)) * float(np.std(ratios, ddof=1)) / len(ratios) ** 0.5
+        low, high = np.exp([np.mean(ratios) - half, np.mean(ratios) + half])
+        print(f"ours / vLLM's client: {low:.3f} to {high:.3f} over {len(ratios)} pairs")
+        if low > 1 / 1.1 and high < 1.1:
+            return
+        assert low < 1.1
+        assert high > 1 / 1.1
+        if len(ratios) == MOST_PAIRS:
+            pytest.skip(f"this machine is too noisy to tell: ratio {low:.3f} to {high:.3f}")
