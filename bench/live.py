@@ -65,10 +65,10 @@ class LiveTable:
         self._now = Text(f"{stage.name}: {'was done' if known else 'done'}")
         if not self._console.is_terminal:
             told = ", ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, point_row(point), strict=True) if cell)
-            self._console.print(Text(f"{self._now}: {told}"), soft_wrap=True)
+            _say(self._console, f"{self._now}: {told}")
 
     def _ended(self, what: str, why: str) -> None:
-        self._console.print(Text(printable(f"{what} end: {why}")))
+        _say(self._console, f"{what} end: {why}")
 
 
 def run_live(asked: Asked, raw: Path | None, out: Path, *, fresh: bool) -> None:
@@ -85,20 +85,26 @@ def resume_live(folder: Path, out: Path) -> None:
 def print_result(console: Console, result: Result) -> None:
     """The curve, and where it is."""
     console.print(curve_table(result.curve))
-    console.print(Text(f"curve: {result.path}"))
+    _say(console, f"curve: {result.path}")
+
+
+def _say(console: Console, text: str) -> None:
+    """One line that is not broken, so that a command in it can be copied."""
+    console.print(Text(printable(text)), soft_wrap=True)
 
 
 def _live(folder: Path, go: Callable[[Events], Result], notes: tuple[str | None, ...]) -> None:
     console = Console()
     for note in notes:
         if note:
-            console.print(Text(printable(f"note: {note}")))
-    console.print(Text(f"raw records: {folder} (when interrupted: bench resume {folder})"))
+            _say(console, f"note: {note}")
+    here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    _say(console, f"raw records: {here} (when interrupted: bench resume {here})")
     try:
         with LiveTable(console) as live:
             result = go(live.events)
     except KeyboardInterrupt:
-        console.print(Text(f"interrupted; finished stages are safe: bench resume {folder}"))
+        _say(console, f"interrupted; finished stages are safe: bench resume {here}")
         raise SystemExit(130) from None
     print_result(console, result)
 

@@ -231,6 +231,21 @@ def test_bench_killed_in_mid_run_leaves_nothing_and_resumes(tmp_path: Path) -> N
     assert [point.load for point in place.curve().points] == [1, 2]
 
 
+def test_ctrl_c_ends_everything_and_names_the_way_on(tmp_path: Path) -> None:
+    """SIGINT in mid-stage: status 130, no traceback, no process left, what is finished is safe."""
+    place = Place(tmp_path)
+    bench = place.start(*place.arguments, "--stage-seconds", "9")
+    place.wait_for(".shape-0-100x20-load-1/progress-0.bin", bench)
+    time.sleep(1)
+    bench.send_signal(signal.SIGINT)
+    out, err = bench.communicate(timeout=30)
+    assert bench.returncode == 130, err
+    assert f"interrupted; finished stages are safe: bench resume {place.raw}" in out
+    assert err == ""
+    assert place.none_left()
+    assert not (place.folder / "curves").exists()
+
+
 def _command(pid: int) -> bytes:
     return Path("/proc", str(pid), "cmdline").read_bytes()
 

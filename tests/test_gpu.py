@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pynvml
 import pytest
 
+from bench.asked import Asked, make_plan
 from bench.gpu import Reading, energy_between, open_driver
+from bench.plan import RunPlan
+from bench.run import checked_driver
+from hardware_profiles.faults import InputError
 
 
 class Nvml:
@@ -17,8 +23,10 @@ class Nvml:
     NVML_CLOCK_SM = pynvml.NVML_CLOCK_SM
     NVMLError = pynvml.NVMLError
 
-    def __init__(self, count: int = 2, unsupported: tuple[str, ...] = (), reasons: int = 0) -> None:
-        self.count, self.unsupported, self.reasons = count, unsupported, reasons
+    def __init__(
+        self, count: int = 2, unsupported: tuple[str, ...] = (), reasons: int = 0, name: str = "NVIDIA GPU"
+    ) -> None:
+        self.count, self.unsupported, self.reasons, self.name = count, unsupported, reasons, name
 
     def __getattribute__(self, name: str) -> Any:
         if name.startswith("nvmlDevice") and name in object.__getattribute__(self, "unsupported"):
@@ -45,7 +53,7 @@ class Nvml:
         return {"GPU-b": 1}[uuid]
 
     def nvmlDeviceGetName(self, handle: int) -> str:  # noqa: N802
-        return f"NVIDIA GPU {handle}"
+        return self.name if self.name != "NVIDIA GPU" else f"{self.name} {handle}"
 
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:  # noqa: N802
         return SimpleNamespace(total=80 * 2**30, used=(handle + 1) * 2**30)
@@ -144,3 +152,33 @@ def test_energy_is_the_counters_difference() -> None:
     assert energy_between(readings, 5, 15) == pytest.approx(500.0)
     assert energy_between(readings, 5, 25) is None
     assert energy_between((), 0, 1) is None
+
+
+def plan(gpu: str, count: int = 1) -> RunPlan:
+    return make_plan(Asked(model="llama-3.1-8b", gpu=gpu, gpu_count=count), Path("/runs/x"), (0,))[0]
+
+
+def test_the_gpu_must_be_the_one_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the driver reports decides; the fault names it and how to ask for it."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(name="NVIDIA H200"))
+    driver, reason = checked_driver(plan("h200", 2))
+    assert driver is not None
+    assert reason is None
+    with pytest.raises(InputError) as caught:
+        checked_driver(plan("a100"))
+    assert str(caught.value) == (
+        "column '--gpu', value 'a100-80gb-sxm': the driver reports 'NVIDIA H200'. "
+        "Remedy: ask for the GPU that is here: --gpu 'NVIDIA H200'."
+    )
+    with pytest.raises(InputError) as caught:
+        checked_driver(plan("h200", 3))
+    assert str(caught.value) == "column '--gpus', value '3': the driver shows 2 GPUs. Remedy: ask for fewer."
+
+
+def test_a_cpu_or_an_endpoint_asks_no_driver() -> None:
+    """The reason stands in the curve's checks."""
+    tiny = make_plan(Asked(model="tiny", gpu="cpu"), Path("/runs/x"), (0,))[0]
+    assert checked_driver(tiny) == (None, "the server runs on the processor")
+    given = make_plan(Asked(model="m", gpu="h100", endpoint="http://127.0.0.1:1"), Path("/runs/x"), (0,))[0]
+    assert checked_driver(given) == (None, "the endpoint was given: its GPU is out of sight")
