@@ -24,10 +24,11 @@ from pydantic import ValidationError
 
 from bench import stats
 from bench.driver import StageRun, Target, run_stage
-from bench.paced import Law, Truth, beyond_s, paced, read_truth
+from bench.paced import Law, paced
 from bench.prompts import Prompts, Range
 from bench.records import Floats, Records
 from bench.schedule import Stage
+from bench.truth import Truth, beyond_s, read_truth
 from hardware_profiles.curve import Value, write_text
 
 FORMAT = "spillway-ceiling/1"

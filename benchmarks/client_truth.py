@@ -39,9 +39,10 @@ import psutil
 
 from bench import child
 from bench.driver import Target, run_stage
-from bench.paced import Law, Truth, beyond_s, paced, read_truth
+from bench.paced import Law, paced
 from bench.prompts import Fixed, Prompts
 from bench.schedule import Stage
+from bench.truth import Truth, beyond_s, read_truth
 
 HERE = Path(__file__).resolve().parent
 TPOT_S, TTFT_S = 0.02, 0.5

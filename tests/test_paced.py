@@ -14,7 +14,8 @@ import pytest
 from bench import wire
 from bench.decode import Reply, decode
 from bench.endpoint import endpoint
-from bench.paced import Law, beyond_s, paced, read_truth
+from bench.paced import Law, paced
+from bench.truth import beyond_s, read_truth
 
 
 def ask(url: str, tokens: int = 5, prompt: list[int] | None = None) -> tuple[Reply, float]:
