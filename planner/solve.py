@@ -20,6 +20,7 @@ from planner.partition import cluster, first_partition, split
 from planner.problem import Array, Blocks, Ints, Problem, merge_identical
 from planner.programme import Relax, build
 from planner.solver import Answer, Fleet, solve_programme
+from planner.units import in_units
 
 SMALL = 6_000
 """Variables up to which one programme is tried."""
@@ -154,7 +155,7 @@ class _Search:
 
     def one_programme(self) -> None:
         """Whole numbers everywhere; HiGHS's bound is the proof."""
-        answer = solve_programme(build(self.problem), gap=self.wanted / 2, time_limit_s=self.left_s() / 2)
+        answer = solve_programme(build(in_units(self.problem)), gap=self.wanted / 2, time_limit_s=self.left_s() / 2)
         self._bound(answer, "one programme")
         if answer.fleet is not None:
             self._settled(answer.fleet)
@@ -167,7 +168,7 @@ class _Search:
         best_divisible = math.inf
         for _ in range(_ROUNDS):
             clustered = cluster(blocks, labels)
-            master = build(self.problem.with_blocks(clustered), Relax(hours=True))
+            master = build(in_units(self.problem.with_blocks(clustered)), Relax(hours=True))
             answer = solve_programme(master, gap=self.wanted / 5, time_limit_s=self.left_s())
             self._bound(answer, f"{len(clustered)} clusters of {len(blocks)} hours")
             if answer.fleet is None:
