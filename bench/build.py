@@ -32,7 +32,7 @@ def curve_of(folder: Path) -> Curve:
     watches = finished(folder)
     if not watches:
         raise InputError(Fault("no stage is finished", "go on with `bench resume`", str(folder)))
-    gathered = sorted((gather(folder, run, watch) for watch in watches), key=_by_shape_and_load)
+    gathered = sorted((gather(folder, watch) for watch in watches), key=_by_shape_and_load)
     points = points_of(gathered)
     return merge_points(_empty_curve(run, gathered, points), points)
 
@@ -83,7 +83,7 @@ def _mean_shape(points: list[Point]) -> Shape:
     )
 
 
-def gather(folder: Path, run: RunFile, watch: Watch) -> Evidence:
+def gather(folder: Path, watch: Watch) -> Evidence:
     """The evidence of one finished stage."""
     done = load_run(folder / f"{watch.stage}.parquet")
     return Evidence(
@@ -94,7 +94,6 @@ def gather(folder: Path, run: RunFile, watch: Watch) -> Evidence:
         client=done.client,
         watch=watch,
         ceiling=_ceiling(folder),
-        own_processes=run.found.own_processes,
     )
 
 

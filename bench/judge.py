@@ -54,7 +54,6 @@ class Evidence:
     client: dict[str, str | float | int | None]
     watch: Watch
     ceiling: Ceiling | None
-    own_processes: tuple[int, ...] | None = None
 
     @property
     def windowed(self) -> Records:
@@ -254,9 +253,10 @@ def gpu_shared(evidence: Evidence) -> Check:
     if not evidence.readings:
         return _unknown("gpu_shared", evidence.watch.gpu_reason or "no reading of the driver from inside the window")
     seen = [reading.processes for reading in evidence.readings]
-    if not evidence.own_processes or None in seen:
+    own = evidence.watch.own_processes
+    if not own or None in seen:
         return _unknown("gpu_shared", "the driver does not tell which processes are the server's")
-    foreign = {pid for processes in seen for pid in processes or ()} - set(evidence.own_processes)
+    foreign = {pid for processes in seen for pid in processes or ()} - set(own)
     told = f"{len(foreign)} other processes" if foreign else "only the server's processes"
     return _check("gpu_shared", not foreign, told)
 

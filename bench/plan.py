@@ -101,8 +101,6 @@ class Found(Value):
     gpu: Gpu
     gpu_reason: str | None = None
     """Why the driver says nothing."""
-    own_processes: tuple[int, ...] | None = None
-    """Process numbers on the GPU that came with our server, as the driver numbers them."""
     engine: str
     engine_version: str | None
     max_model_len: int | None = None
@@ -110,10 +108,9 @@ class Found(Value):
     machine_id: str | None = None
 
     def unlike(self, other: Found) -> tuple[str, ...]:
-        """Names of the conditions that differ; process numbers and idle power may."""
+        """Names of the conditions that differ; idle power may."""
         ours, theirs = (
-            value.model_dump(exclude={"own_processes": True, "gpu_reason": True, "gpu": {"idle_power_w"}})
-            for value in (self, other)
+            value.model_dump(exclude={"gpu_reason": True, "gpu": {"idle_power_w"}}) for value in (self, other)
         )
         return tuple(name for name in ours if ours[name] != theirs[name])
 

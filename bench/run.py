@@ -66,7 +66,8 @@ def prepare_folder(folder: Path, *, fresh: bool) -> None:
         raise InputError(Fault("holds a run already", remedy, str(folder)))
     for path in (*folder.glob("shape-*"), *(folder / name for name in (RUN_FILE, CEILING_FILE, LOG))):
         path.unlink(missing_ok=True)
-    shutil.rmtree(folder / "model", ignore_errors=True)
+    for path in (folder / "model", *folder.glob(".shape-*")):
+        shutil.rmtree(path, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -97,7 +98,6 @@ def execute(plan: RunPlan, folder: Path, out: Path, events: Events, *, resumed: 
         found = Found(
             gpu=gpu,
             gpu_reason=reason,
-            own_processes=_own(before.processes if before else None, after.processes if after else None),
             engine=seen.engine,
             engine_version=seen.version,
             max_model_len=seen.window_tokens,
@@ -105,12 +105,15 @@ def execute(plan: RunPlan, folder: Path, out: Path, events: Events, *, resumed: 
             machine_id=machine_id(state_folder()),
         )
         memory_gib = after.memory_used_gib if after else server.memory_gib() if server else None
-        run = _run_file(plan, found, server, memory_gib) if resumed is None else _same(resumed, found, folder)
+        run = resumed or _run_file(plan, found, server, memory_gib)
+        _check_same(run, found, folder)
         check_window(run.plan.shapes, found.max_model_len)
-        write_run(run, folder)
+        if resumed is None:
+            write_run(run, folder)
         if resumed is None and (ceiling := known_ceiling(state_folder(), workers=plan.workers)):
             write_text(folder / CEILING_FILE, ceiling.model_dump_json(indent=1) + "\n")
-        Sweep(run, folder, url=url, server=server, driver=driver, events=events).go()
+        own = _own(before.processes if before else None, after.processes if after else None)
+        Sweep(run, folder, url=url, server=server, driver=driver, own=own, events=events).go()
     return recompute(folder, out)
 
 
@@ -215,13 +218,12 @@ def _run_file(plan: RunPlan, found: Found, server: Server | None, memory_gib: fl
     )
 
 
-def _same(run: RunFile, found: Found, folder: Path) -> RunFile:
-    """The run to go on with; unlike conditions refuse to mix."""
+def _check_same(run: RunFile, found: Found, folder: Path) -> None:
+    """Unlike conditions refuse to mix."""
     unlike = run.found.unlike(found)
     if unlike:
         what = f"the conditions are not those it began under: {', '.join(unlike)} differ"
         raise InputError(Fault(what, "start a new run with `bench run`", str(folder / RUN_FILE)))
-    return run.model_copy(update={"found": found})
 
 
 def _own(before: tuple[int, ...] | None, after: tuple[int, ...] | None) -> tuple[int, ...] | None:

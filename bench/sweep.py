@@ -55,13 +55,22 @@ class Sweep:
     """All stages of one run."""
 
     def __init__(
-        self, run: RunFile, folder: Path, *, url: str, server: Server | None, driver: Driver | None, events: Events
+        self,
+        run: RunFile,
+        folder: Path,
+        *,
+        url: str,
+        server: Server | None,
+        driver: Driver | None,
+        own: tuple[int, ...] | None,
+        events: Events,
     ) -> None:
         self.run = run
         self.folder = folder
         self.target = run.plan.target.model_copy(update={"url": url})
         self.server = server
         self.driver = driver
+        self.own = own
         self.events = events
 
     def go(self) -> None:
@@ -104,7 +113,7 @@ class Sweep:
         if not known:
             self.events.started(wanted)
             self._run(wanted)
-        evidence = gather(self.folder, self.run, read_watch(path))
+        evidence = gather(self.folder, read_watch(path))
         point = point_of(evidence, before=before)
         self.events.finished(wanted, point, known)
         if evidence.watch.server_death is not None:
@@ -115,7 +124,8 @@ class Sweep:
         target = self.target
         key = os.environ.get(target.key_env) if target.key_env else None
         plan = self.run.plan
-        with watching(target.url, key=key, driver=self.driver, gpu_reason=self.run.found.gpu_reason) as seen:
+        reason = self.run.found.gpu_reason
+        with watching(target.url, key=key, driver=self.driver, gpu_reason=reason, own=self.own) as seen:
             try:
                 done = run_stage(
                     wanted,

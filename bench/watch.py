@@ -37,6 +37,8 @@ class Watch(Value):
     """Why there are none, or why some are missing."""
     readings: tuple[Reading, ...] = ()
     gpu_reason: str | None = None
+    own_processes: tuple[int, ...] | None = None
+    """Process numbers on the GPU that came with our server, as the driver numbers them."""
     server_death: str | None = None
 
 
@@ -50,6 +52,7 @@ class Watching:
     pages_reason: str | None = None
     readings: tuple[Reading, ...] = ()
     gpu_reason: str | None = None
+    own_processes: tuple[int, ...] | None = None
     page_sampler: Sampler[Snapshot] | None = field(default=None, repr=False)
     gpu_sampler: Sampler[Reading] | None = field(default=None, repr=False)
 
@@ -64,14 +67,17 @@ class Watching:
             pages_reason=self.pages_reason,
             readings=self.readings,
             gpu_reason=self.gpu_reason,
+            own_processes=self.own_processes,
             server_death=server_death,
         )
 
 
 @contextmanager
-def watching(url: str, *, key: str | None, driver: Driver | None, gpu_reason: str | None) -> Iterator[Watching]:
-    """Watch a server and its GPUs while the block runs."""
-    seen = Watching(gpu_reason=gpu_reason)
+def watching(
+    url: str, *, key: str | None, driver: Driver | None, gpu_reason: str | None, own: tuple[int, ...] | None = None
+) -> Iterator[Watching]:
+    """Watch a server and its GPUs while the block runs; `own` are the server's processes on them."""
+    seen = Watching(gpu_reason=gpu_reason, own_processes=own)
     seen.before = _settled(seen, url, key)
     pages = seen.page_sampler = Sampler(lambda: take_snapshot(url, key=key))
     readings = seen.gpu_sampler = Sampler(driver.read if driver else _no_reading)

@@ -242,8 +242,8 @@ def found(**changes: object) -> Found:
 
 
 def test_unlike_conditions_are_named() -> None:
-    """Another engine version or GPU is unlike; new process numbers and another idle power are not."""
-    assert found().unlike(found(own_processes=(1,), gpu=Gpu(name="cpu", count=1, idle_power_w=70))) == ()
+    """Another engine version or GPU is unlike; another idle power is not."""
+    assert found().unlike(found(gpu=Gpu(name="cpu", count=1, idle_power_w=70))) == ()
     assert found().unlike(found(engine_version="2", gpu=Gpu(name="cpu", count=2))) == ("gpu", "engine_version")
 
 

@@ -183,6 +183,25 @@ def test_a_finished_run_resumes_to_the_same_bytes(done: Place) -> None:
     assert done.curve() == curve
 
 
+def test_unlike_conditions_refuse_to_mix(done: Place) -> None:
+    """A run begun under another engine version is not gone on with; its folder stays as it was."""
+    path = done.raw / "run.json"
+    text = path.read_text()
+    path.write_text(text.replace('"engine": "vllm"', '"engine": "other"'))
+    changed = done.digests("*")
+    status, _, err = done.resume()
+    now = done.digests("*")
+    path.write_text(text)
+    assert status == 1
+    assert err == (
+        f"error: {path}: the conditions are not those it began under: engine differ. "
+        "Remedy: start a new run with `bench run`.\n"
+    )
+    assert {name: digest for name, digest in now.items() if name != "server.log"} == {
+        name: digest for name, digest in changed.items() if name != "server.log"
+    }
+
+
 def test_a_server_killed_in_mid_run_marks_the_point_and_resumes(tmp_path: Path) -> None:
     """The run ends with a clear error, the first level is safe, the second one is marked; `bench resume` mends it."""
     place = Place(tmp_path)

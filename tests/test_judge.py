@@ -115,6 +115,7 @@ WATCH = Watch(
     after=page(LOAD + 1, COUNT, running=0.0),
     pages=tuple(page(at + 0.25) for at in range(int(LOAD))),
     readings=tuple(reading(float(at)) for at in range(int(LOAD) + 1)),
+    own_processes=(7,),
 )
 CEILING = Ceiling(
     streams=512,
@@ -137,7 +138,6 @@ SOUND = Evidence(
     client={"cpu_share": 0.3},
     watch=WATCH,
     ceiling=CEILING,
-    own_processes=(7,),
 )
 
 
@@ -259,7 +259,7 @@ UNKNOWN: list[tuple[str, Callable[[], Evidence], str]] = [
     ("gpu_throttled", watch(readings=(reading(10, throttled=None),)), "the driver does not tell"),
     (
         "gpu_shared",
-        lambda: replace(SOUND, own_processes=None),
+        watch(own_processes=None),
         "the driver does not tell which processes are the server's",
     ),
     ("client_ceiling", lambda: replace(SOUND, ceiling=None), "this machine's client ceiling is not known: "),
