@@ -16,7 +16,7 @@ from bench.asked import Asked, endpoint_warning
 from bench.driver import Progress
 from bench.run import Result, execute, resume, start, state_folder
 from bench.schedule import Stage
-from bench.selfcheck import find_ceiling
+from bench.selfcheck import find_ceiling, known_ceiling
 from bench.show import COLUMNS, curve_table, point_row, points_table
 from bench.sweep import Events
 from hardware_profiles.curve import Point
@@ -74,7 +74,10 @@ class LiveTable:
 def run_live(asked: Asked, raw: Path | None, out: Path, *, fresh: bool) -> None:
     """`bench run`."""
     plan, folder = start(asked, raw, fresh=fresh)
-    _live(folder, lambda events: execute(plan, folder, out, events), (*plan.notes, endpoint_warning(plan.target.url)))
+    known = known_ceiling(state_folder(), workers=plan.workers)
+    unknown = None if known else "what this client can take is not known: `bench selfcheck` finds out in a minute"
+    notes = (*plan.notes, endpoint_warning(plan.target.url), unknown)
+    _live(folder, lambda events: execute(plan, folder, out, events), notes)
 
 
 def resume_live(folder: Path, out: Path) -> None:

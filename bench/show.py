@@ -3,7 +3,8 @@
 A table row is one point: its load, what it served, TTFT and TPOT, and what the checks said. Latencies are medians in
 milliseconds (for a published point whatever its source states), with the 95 % interval where the curve has one; a
 column without a number is left out. The plot shows throughput against load, and TPOT and TTFT
-against throughput with the SLO's limits; shapes have their own colour, marked points are hollow.
+against throughput with the SLO's limits; shapes have their own colour, marked points are hollow,
+and squares are open-loop stages (p95).
 """
 
 from __future__ import annotations
@@ -160,6 +161,7 @@ _Y_AXES = ("output tokens/s", "TPOT, ms (median, p95 dotted)", "TTFT, ms (median
 
 def _draw(axes: list, points: list[Point], colour: str) -> None:  # type: ignore[type-arg]  # matplotlib ships no element type
     closed = [point for point in points if point.mode == "closed"]
+    opened = [point for point in points if point.mode == "open"]
     label = _shape_text(points[0].shape)
     axes[0].plot([p.load for p in closed], [p.output_tokens_per_s for p in closed], color=colour, label=label)
     axes[0].set_xscale("log", base=2)
@@ -173,6 +175,11 @@ def _draw(axes: list, points: list[Point], colour: str) -> None:  # type: ignore
             seen = [(p.output_tokens_per_s, estimate) for p, estimate in zip(closed, picked, strict=True)]
             known = [(x, estimate.value * 1e3) for x, estimate in seen if estimate is not None]
             axis.plot(*zip(*known, strict=True), style, color=colour) if known else None
+        for point in opened:
+            estimate = getattr(point, name).get("p95")
+            if estimate is not None:
+                face = colour if point.usable else "none"
+                axis.plot(point.output_tokens_per_s, estimate.value * 1e3, "s", color=colour, markerfacecolor=face)
 
 
 def _load(point: Point) -> str:
