@@ -14,9 +14,9 @@ from itertools import accumulate
 import numpy as np
 
 from planner.attribution import charges_usd, present_hours
+from planner.horizon import Span
 from planner.problem import Array, Offer, Problem
 from planner.solve import Solution
-from planner.supplies import Span
 
 _LATER = "owed past the horizon"
 

@@ -11,10 +11,11 @@ from importlib.metadata import version
 
 import numpy as np
 
-from planner.assemble import Case, CaseDeployment
+from planner.assemble import Case
 from planner.attribution import Carried, carried, charges_usd, hourly_usd, offer_lines, present_hours, workload_usd
 from planner.cash import paid
 from planner.check import check
+from planner.deployments import CaseDeployment
 from planner.headline import headline, warnings
 from planner.hourly import HourTable
 from planner.plan import SUPPLY_ORDER, Amount, Baseline, Deployed, Month, Plan, Purchase, Scheme, Served, Supply

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hardware_profiles.curve import Point
 from hardware_profiles.slo import Slo
-from planner.assemble import CaseDeployment
 from planner.capacity import Capacity, same_shape
+from planner.deployments import CaseDeployment
 from planner.plan import SeenPoint, SeenShape
 from planner.strain import strain
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from planner.assemble import Case, CaseWorkload
+from planner.assemble import Case
+from planner.deployments import CaseWorkload
 from planner.problem import Blocks, Endpoint, Problem
 
 

@@ -15,33 +15,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date
 
 from hardware_profiles.curve import Shape
+from planner.horizon import Span
 from planner.names import slugs
 from planner.plan import Scheme, Source
 from planner.planfile import PlanFile
 from planner.prices import EndpointRow, OfferRow, Ownership, PriceBook, Site, stale
-from planner.problem import Endpoint, Epoch, FixedCharge, Line, Offer, Pool
+from planner.problem import Endpoint, FixedCharge, Line, Offer, Pool
 
 _MONTH_H = 8760 / 12
-
-
-@dataclass(frozen=True)
-class Span:
-    """The horizon: where it starts, how long it is, and its epochs; `rate` is the discount rate per year."""
-
-    start: datetime
-    months: float
-    hours: int
-    epochs: tuple[Epoch, ...]
-    rate: float
-
-    def path(self, per_year: float) -> tuple[float, ...]:
-        """A price's multiplier in every epoch; empty where it does not change."""
-        if not per_year or len(self.epochs) == 1:
-            return ()
-        return tuple((1 + per_year) ** (m / 12) for m in range(len(self.epochs)))
 
 
 @dataclass(frozen=True)

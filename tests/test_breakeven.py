@@ -17,11 +17,11 @@ from planner.assemble import Case, assemble
 from planner.breakeven import usd_per_mtok, volumes
 from planner.cash import paid
 from planner.cumulative import cheaper_from, cumulative_picture
+from planner.horizon import Span
 from planner.inputs import check_inputs
 from planner.plan import Way
 from planner.problem import Blocks, Deployment, Endpoint, Epoch, FixedCharge, Line, Offer, Pool, Problem
 from planner.solve import solve
-from planner.supplies import Span
 from planner.throughput import throughput, throughput_picture
 from planner.volume import volume, volume_picture
 from planner.ways import model_volumes

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from hardware_profiles.faults import InputError
-from planner.assemble import assemble, horizon
+from planner.assemble import assemble
+from planner.horizon import horizon
 from planner.inputs import check_inputs
 from planner.planfile import read_planfile
 from planner.problem import Blocks, Epoch, Line, Offer, Pool, Problem

@@ -1,0 +1,156 @@
+"""Curves -> deployments: what each model can do on the GPUs of each place, at the SLO of those who share it.
+
+* One deployment per (curve, place): the same model on the same GPUs, owned or rented, at the strictest SLO of the
+  workloads that share it; where SLOs differ, each also gets deployments of its own, and the programme chooses.
+* Of curves that differ in engine version only, the best kind and then the newest is used.
+* GPU time per request is the curve's at that SLO (`gpu_time.py`), in GPU-hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hardware_profiles.curve import Curve, Shape
+from hardware_profiles.faults import InputError
+from hardware_profiles.slo import Slo, strictest
+from planner.gpu_time import GpuTimeLaw, gpu_time_law
+from planner.planfile import PlanFile, Workload
+from planner.problem import Deployment
+from planner.shapes import ShapeClasses
+from planner.supplies import Place
+
+_KINDS = ("measured", "published", "estimated")
+_SHAPES = 3
+"""Measured shapes that a GPU-time law needs to tell its three coefficients apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class CaseWorkload:
+    """A workload and its classes in the problem (`first` and following)."""
+
+    name: str
+    slug: str
+    spec: Workload
+    model: str
+    shapes: ShapeClasses
+    first: int
+
+    @property
+    def classes(self) -> range:
+        """Indices of its classes."""
+        return range(self.first, self.first + len(self.shapes.classes))
+
+
+@dataclass(frozen=True, eq=False)
+class CaseDeployment:
+    """A deployment and the evidence it rests on."""
+
+    name: str
+    curve: Curve
+    place: Place
+    slo: Slo
+    law: GpuTimeLaw
+    shapes: tuple[Shape, ...]
+
+    @property
+    def extrapolated(self) -> bool:
+        """Whether a class lies outside the measured shapes."""
+        return any(self.law.covers(shape).extrapolated for shape in self.shapes)
+
+
+def best_curves(curves: Iterable[Curve], model: str) -> tuple[Curve, ...]:
+    """The curves of one model: of those alike but for the engine version, the best kind and then the newest version."""
+    best: dict[tuple[object, ...], Curve] = {}
+    for curve in curves:
+        if curve.model == model:
+            key = (*curve.key[:8],)
+            if key not in best or _rank(curve) > _rank(best[key]):
+                best[key] = curve
+    return tuple(best[key] for key in sorted(best, key=str))
+
+
+def _rank(curve: Curve) -> tuple[int, tuple[int, ...]]:
+    version = tuple(int(part) for part in (curve.conditions.engine_version or "").split(".") if part.isdigit())
+    return -_KINDS.index(curve.kind), version
+
+
+def deployments_for(
+    workloads: tuple[CaseWorkload, ...], curves: tuple[Curve, ...], places: tuple[Place, ...], plan: PlanFile
+) -> tuple[tuple[CaseDeployment, ...], tuple[str, ...]]:
+    """Every deployment that some workload could use, and why other curves are not used."""
+    found: list[CaseDeployment] = []
+    notes: list[str] = []
+    for model in dict.fromkeys(w.model for w in workloads):
+        sharing = [w for w in workloads if w.model == model]
+        slos = list(dict.fromkeys([strictest([w.spec.slo for w in sharing]), *(w.spec.slo for w in sharing)]))
+        for number, slo in enumerate(slos):
+            laws, unfit = _laws(best_curves(curves, model), slo, plan)
+            notes += unfit
+            shapes = tuple(s for w in sharing if _meets(slo, w.spec.slo) for s in w.shapes.classes)
+            for curve, law in laws:
+                here = [place for place in places if place.gpu == curve.gpu.name]
+                found += [CaseDeployment(_name(curve, place, number), curve, place, slo, law, shapes) for place in here]
+    return tuple(found), tuple(dict.fromkeys(notes))
+
+
+def _laws(curves: tuple[Curve, ...], slo: Slo, plan: PlanFile) -> tuple[list[tuple[Curve, GpuTimeLaw]], list[str]]:
+    """Each curve's law at the SLO. Where one was measured at enough shapes, those that were not are left out."""
+    laws, notes = [], []
+    for curve in curves:
+        try:
+            laws.append((curve, gpu_time_law(curve, slo, plan.policy.capacity)))
+        except InputError as error:
+            notes.append(f"{_label(curve)} is not used: {error.faults[0].what}.")
+    full = [(curve, law) for curve, law in laws if len(law.measured) >= _SHAPES]
+    if full:
+        for curve, law in laws:
+            if len(law.measured) < _SHAPES:
+                notes.append(f"{_label(curve)} is not used: it was measured at {len(law.measured)} shapes only.")
+    return full or laws, notes
+
+
+def stated(deployment: CaseDeployment, workloads: tuple[CaseWorkload, ...], count: int) -> Deployment:
+    """The deployment with its GPU time per request of every class that it may serve.
+
+    Classes share the room that random arrivals need in the proportions of their requests over the horizon: a rare class
+    of long prompts pays the room of the mix it arrives in, not of a server of its own.
+    """
+    mine = [
+        (k, shape)
+        for workload in workloads
+        if _may_serve(deployment, workload)
+        for k, shape in zip(workload.classes, workload.shapes.classes, strict=True)
+    ]
+    requests = np.concatenate([workload.shapes.demand.sum(axis=0) for workload in workloads])
+    seconds = deployment.law.gpu_s_in_mix([(shape, float(requests[k])) for k, shape in mine])
+    times: list[float | None] = [None] * count
+    for place, (k, shape) in enumerate(mine):
+        alone = deployment.law.gpu_s(shape) if seconds is None else seconds[place]
+        times[k] = None if alone is None else alone / 3600
+    return Deployment(deployment.name, deployment.place.pool, tuple(times), deployment.curve.gpu.count)
+
+
+def _may_serve(deployment: CaseDeployment, workload: CaseWorkload) -> bool:
+    where = workload.spec.residency
+    allowed = not where or deployment.place.region in where
+    return allowed and workload.model == deployment.curve.model and _meets(deployment.slo, workload.spec.slo)
+
+
+def _meets(slo: Slo, promised: Slo) -> bool:
+    return strictest([slo, promised]) == slo
+
+
+def _name(curve: Curve, place: Place, number: int) -> str:
+    parts = [curve.model, f"{curve.gpu.count}x{curve.gpu.name}", curve.precision or "", place.owner]
+    parts += [f"slo{number}"] if number else []
+    if curve.pipeline_parallel * curve.data_parallel > 1:
+        parts.append(f"tp{curve.tensor_parallel}pp{curve.pipeline_parallel}dp{curve.data_parallel}")
+    return ".".join(part.replace("-", "_") for part in parts if part)
+
+
+def _label(curve: Curve) -> str:
+    precision = f" {curve.precision}" if curve.precision else ""
+    return f"{curve.model}{precision} on {curve.gpu.count}x {curve.gpu.name} ({curve.kind})"

@@ -1,0 +1,91 @@
+"""How long the plan is, in which steps purchases can start, and how demand grows over it.
+
+While nothing changes from month to month (a forecast that is repeated, constant prices), the horizon is one epoch:
+purchases are made at its start, and terms shorter than it are renewed through it. Otherwise every month is an epoch.
+"""
+
+from __future__ import annotations
+
+import calendar
+import math
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from planner.forecast import Forecast
+from planner.planfile import PlanFile
+from planner.problem import Array, Epoch
+
+_DEFAULT_MONTHS = 12
+
+
+@dataclass(frozen=True)
+class Span:
+    """The horizon: where it starts, how long it is, and its epochs; `rate` is the discount rate per year."""
+
+    start: datetime
+    months: float
+    hours: int
+    epochs: tuple[Epoch, ...]
+    rate: float
+
+    def path(self, per_year: float) -> tuple[float, ...]:
+        """A price's multiplier in every epoch; empty where it does not change."""
+        if not per_year or len(self.epochs) == 1:
+            return ()
+        return tuple((1 + per_year) ** (m / 12) for m in range(len(self.epochs)))
+
+
+def horizon(forecast: Forecast, plan: PlanFile) -> Span:
+    """Calendar months from the forecast's start (or `horizon.start`), as one epoch or one per month."""
+    start = forecast.start
+    if plan.horizon.start is not None:
+        start = datetime(plan.horizon.start.year, plan.horizon.start.month, plan.horizon.start.day, tzinfo=start.tzinfo)
+    months = plan.horizon.months or _DEFAULT_MONTHS
+    lengths = [_month_hours(start, m) for m in range(months)]
+    hours = sum(lengths)
+    rate = plan.horizon.discount_rate_per_year or 0.0
+    if plan.horizon.hours is not None:
+        hours = plan.horizon.hours
+        return Span(start, hours * 12 / 8760, hours, (Epoch("start", hours),), rate)
+    if forecast.hours < hours and rate == 0 and not _changes(plan):
+        return Span(start, months, hours, (Epoch("start", hours),), rate)
+    epochs = tuple(
+        Epoch(f"{_month_start(start, m):%Y.%m}", length, (1 + rate) ** (-m / 12)) for m, length in enumerate(lengths)
+    )
+    return Span(start, months, hours, epochs, rate)
+
+
+def _changes(plan: PlanFile) -> bool:
+    """Whether demand or prices change from month to month."""
+    trends = plan.price_trends
+    rates = (trends.api_per_year, trends.rental_per_year, trends.purchase_per_year, plan.growth.requests_per_year)
+    return any(rates) or any(plan.growth.workloads.values()) or any(fleet.until for fleet in plan.fleet)
+
+
+def grown(forecast: Forecast, span: Span, plan: PlanFile) -> Forecast:
+    """The forecast with every hour's requests and tokens multiplied by its month's growth."""
+    if not (plan.growth.requests_per_year or any(plan.growth.workloads.values())):
+        return forecast
+    bounds = np.cumsum([_month_hours(span.start, m) for m in range(math.ceil(span.months) + 1)])
+    month = np.searchsorted(bounds, np.arange(span.hours), side="right")
+    factors = [[plan.growth.factor(name, m) for name in forecast.workloads] for m in range(int(month.max()) + 1)]
+    by_hour: Array = np.array(factors)[month]
+    return replace(
+        forecast,
+        requests=forecast.requests * by_hour,
+        input_tokens=forecast.input_tokens * by_hour,
+        cached_input_tokens=forecast.cached_input_tokens * by_hour,
+        output_tokens=forecast.output_tokens * by_hour,
+    )
+
+
+def _month_start(start: datetime, months: int) -> datetime:
+    year, month = divmod(start.month - 1 + months, 12)
+    year, month = start.year + year, month + 1
+    return start.replace(year=year, month=month, day=min(start.day, calendar.monthrange(year, month)[1]))
+
+
+def _month_hours(start: datetime, month: int) -> int:
+    return round((_month_start(start, month + 1) - _month_start(start, month)) / timedelta(hours=1))
