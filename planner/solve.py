@@ -103,10 +103,10 @@ def solve(
 
 def fleet_usd(problem: Problem, fleet: Fleet) -> float:
     """Present value of everything bought, fixed charges included."""
-    costs = []
+    costs: list[float] = []
     for (o, m), units in np.ndenumerate(fleet.buy):
         if units:
-            costs.append(units * sum(usd for _, usd in problem.unit_cost(problem.offers[o], m)))
+            costs.append(float(units) * sum(usd for _, usd in problem.unit_cost(problem.offers[o], m)))
     active = problem.active_units(fleet.buy)
     index = {offer.name: o for o, offer in enumerate(problem.offers)}
     for charge in problem.fixed_charges:
