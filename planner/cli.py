@@ -36,13 +36,21 @@ def solve(
     gap: Annotated[float, typer.Option(min=0.0, max=1.0, help="Gap to prove, a share.")] = 0.005,
     time_limit: Annotated[float, typer.Option(min=1.0, help="Seconds to search for the plan.")] = 60.0,
     what_if: Annotated[bool, typer.Option("--what-if", help="Also move the main figures and solve again.")] = False,
+    last: Annotated[Path | None, typer.Option(help="Folder of the last review, to say what changed.")] = None,
+    actuals: Annotated[
+        list[Path] | None, typer.Option(help="With --last: usage as CSV, or a bill as FOCUS export; may be repeated.")
+    ] = None,
     today: Today = None,
 ) -> None:
     """Find the cheapest plan, prove how good it is, and write the review's folder."""
     from planner.review import Wanted, review
     from planner.screen import Screen, print_review
 
-    wanted = Wanted(forecast, plan, model, profiles, gap, time_limit, _day(today), name, reports, what_if)
+    if actuals and last is None:
+        raise InputError(Fault("needs the plan to compare with", "add --last reports/<review>", column="--actuals"))
+    since = tuple(actuals or ())
+    day = _day(today)
+    wanted = Wanted(forecast, plan, model, profiles, gap, time_limit, day, name, reports, what_if, last, since)
     with Screen() as screen:
         made = review(wanted, progress=screen.progress, step=screen.step)
     print_review(made)

@@ -240,6 +240,54 @@ class Sensitivity(Value):
     decision_above: dict[str, float] | None = None
 
 
+class PriceMove(Value):
+    """One price in the last review and now."""
+
+    name: str
+    unit: str
+    old_usd: float
+    new_usd: float
+
+
+class Miss(Value):
+    """What the last plan expected of a workload in a period, and what came."""
+
+    workload: str
+    planned_requests: float
+    actual_requests: float
+    planned_tokens: float
+    actual_tokens: float
+
+
+class Hindsight(Value):
+    """What a commitment cost in a period, and what its work would have cost at the cheapest API."""
+
+    name: str
+    paid_usd: float
+    worth_usd: float
+
+
+class Since(Value):
+    """What changed since the last review; None where no actuals say it."""
+
+    name: str
+    made_on: str
+    moves: tuple[PriceMove, ...]
+    gone: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    start: str | None = None
+    end: str | None = None
+    misses: tuple[Miss, ...] = ()
+    planned_usd: float | None = None
+    actual_usd: float | None = None
+    volume_usd: float | None = None
+    """The four effects add up to actual less planned cost (see `variance.py`)."""
+    mix_usd: float | None = None
+    utilisation_usd: float | None = None
+    price_usd: float | None = None
+    hindsights: tuple[Hindsight, ...] = ()
+
+
 class Month(Value):
     """One epoch of the plan."""
 
@@ -289,6 +337,7 @@ class Plan(Value):
     paid: tuple[float, ...] = ()
     """USD paid at the start, then by the end of each month of the horizon."""
     volumes: tuple[Volume, ...] = ()
+    since: Since | None = None
 
 
 def read_plan(path: Path) -> Plan:

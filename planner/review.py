@@ -16,6 +16,7 @@ from planner.names import slugs
 from planner.outcome import make_plan
 from planner.plan import Plan, Sensitivity
 from planner.report import write_review
+from planner.since import read_last, since
 from planner.solve import Progress, solve
 from planner.whatif import sensitivities
 
@@ -38,6 +39,10 @@ class Wanted:
     reports: Path
     what_if: bool = False
     """Whether to move the plan's main figures and solve again."""
+    last: Path | None = None
+    """Folder of the last review."""
+    actuals: tuple[Path, ...] = ()
+    """What was asked for and paid since."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +63,7 @@ def review(
 ) -> Review:
     """Make the plan for `wanted` and write its folder; bad input raises `InputError` before anything is written."""
     step("reading")
+    last = None if wanted.last is None else read_last(wanted.last, wanted.actuals)
     checked = check_inputs(
         wanted.forecast,
         plan_path=wanted.plan,
@@ -75,6 +81,7 @@ def review(
         case,
         gap=max(wanted.gap, 0.01),
         time_limit_s=others_s,
+        last=None if last is None else last.plan,
         progress=lambda s: step(f"pricing {s}"),
     )
     moved: tuple[Sensitivity, ...] = ()
@@ -87,7 +94,8 @@ def review(
             progress=lambda driver: step(f"moving {driver}"),
         )
     plan, hours = make_plan(name, case, solution, strategies, digests(checked, case), made_on=wanted.today)
-    plan = plan.model_copy(update={"sensitivities": moved})
+    changed = None if last is None else since(last, plan.prices)
+    plan = plan.model_copy(update={"sensitivities": moved, "since": changed})
     step("writing")
     folder = wanted.reports / slugs([name])[name] if not _is_plain(name) else wanted.reports / name
     return Review(plan, hours, case, write_review(plan, hours, folder))

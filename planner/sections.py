@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from planner.amounts import UNKNOWN, against, big, number, seconds, share, spans, usd
+from planner.changes import changes, watch
 from planner.drawing import label
 from planner.economics import by_owner, by_supply, by_workload
 from planner.evidence import curves_used, extra_costs, price_book
@@ -75,7 +76,8 @@ def sections(plan: Plan) -> tuple[Section, ...]:
         _purchases, by_supply, _lines, extra_costs, by_workload, by_owner, _promises, _months, price_book, curves_used,
         _deployments, _notes, _inputs,
     )  # fmt: skip
-    return tuple(section for section in (make(plan) for make in made) if section is not None)
+    told = (watch(plan), *changes(plan), *(make(plan) for make in made))
+    return tuple(section for section in told if section is not None)
 
 
 def _purchases(plan: Plan) -> Section:
