@@ -114,7 +114,7 @@ def _money(case: Case, strategies: tuple[Baseline, ...], solution: Solution) -> 
     text = (
         f"The bill is {solution.cost_usd:,.0f} USD over {months:g} months ({solution.cost_usd / months:,.0f} a month)"
     )
-    known = [(b.usd, b.name) for b in strategies if b.usd is not None]
+    known = [(b.usd, b.name) for b in strategies if b.usd is not None and b.name.startswith("all ")]
     if known:
         usd, name = min(known)
         change = (usd - solution.cost_usd) / usd if usd else 0.0
