@@ -33,6 +33,8 @@ _SILENT_S = 60.0
 """Workers tell that they are alive five times a second; after this long without it the stage has failed."""
 _FAILING_AFTER = 20
 _FAILING_SHARE = 0.95
+_DEAD_S, _DEAD_AFTER = 5.0, 5
+"""No request served for this long (and for three E2E times) while so many failed: the server is dead."""
 
 
 class Run:
@@ -93,12 +95,21 @@ class Run:
             return "asked"
         if elapsed >= self.stage.cap_s:
             return "cap"
-        ended = self.rows.ended()
-        if len(ended) >= _FAILING_AFTER and 1 - ended[:, 0].mean() >= _FAILING_SHARE:
+        if self.failing(elapsed):
             return "failing"
         if self.rows.exhausted():
             return "exhausted"
         return "narrow" if self.narrow(elapsed) else None
+
+    def failing(self, elapsed: float) -> bool:
+        """Nearly everything failed from the start, or everything lately: a server that died in mid-stage."""
+        ended = self.rows.ended()
+        if len(ended) >= _FAILING_AFTER and 1 - ended[:, 0].mean() >= _FAILING_SHARE:
+            return True
+        served = ended[ended[:, 0] == 1.0]
+        typical = float(np.median(served[:, 3])) if len(served) else 0.0
+        lately = ended[ended[:, 1] >= elapsed - max(_DEAD_S, 3 * typical)]
+        return elapsed > _DEAD_S and len(lately) >= _DEAD_AFTER and not lately[:, 0].any()
 
     def narrow(self, elapsed: float) -> bool:
         """Whether both widths are below the one asked for."""

@@ -21,7 +21,7 @@ from typing import Any
 
 import gevent
 import orjson
-from locust import User, events, task  # noqa: TID253  # this is the file that may; it only runs in Locust's processes
+from locust import User, events, runners, task  # noqa: TID253  # this is the file that may, in Locust's processes
 from locust.runners import MasterRunner, WorkerRunner  # noqa: TID253  # as above
 
 from bench.load import Load
@@ -29,6 +29,7 @@ from bench.order import Order
 from hardware_profiles.curve import write_text
 from hardware_profiles.faults import InputError
 
+runners.HEARTBEAT_LIVENESS = 60  # seconds, for 3: a worker that decodes a long stage is busy, not gone
 ORDER = Order.model_validate_json(Path(os.environ["SPILLWAY_ORDER"]).read_bytes())
 PARENT = os.getppid()
 LEAD_NS = 200_000_000

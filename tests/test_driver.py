@@ -225,6 +225,26 @@ def test_a_server_that_only_fails_is_left_alone(url: str, tmp_path: Path) -> Non
     assert len(run.records) < 150
 
 
+def test_a_server_that_dies_ends_the_stage(tmp_path: Path) -> None:
+    """Killed in mid-stage: connections are refused, the stage ends long before its cap, the records are whole."""
+    with paced(LAW) as own:
+
+        def kill(progress: Progress) -> None:
+            if progress.completed > 20:
+                port = int(own.rpartition(":")[2])
+                for child in psutil.Process().children():
+                    with contextlib.suppress(psutil.Error):
+                        if any(one.laddr.port == port for one in child.net_connections("tcp")):
+                            child.kill()
+
+        run = run_stage(stage(cap_s=60.0, width=None), target(own), tmp_path, on_progress=kill)
+    assert run.stopped == "failing"
+    assert run.load_s < 30
+    told = run.records.status.tolist()
+    assert told.count("ok") > 20
+    assert {"refused", "truncated"} <= set(told) <= {"ok", "refused", "truncated", "reset"}
+
+
 def test_what_hangs_is_cut_at_the_drains_end(url: str, tmp_path: Path) -> None:
     """Requests that never end are `unfinished` when the drain is over, and count as failures."""
     asked = stage(load=2, cap_s=1.0, drain_s=0.3, stagger_s=0.0)
