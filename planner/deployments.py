@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -93,7 +94,7 @@ def deployments_for(
             for curve, law in laws:
                 here = [place for place in places if place.gpu == curve.gpu.name]
                 found += [CaseDeployment(_name(curve, place, number), curve, place, slo, law, shapes) for place in here]
-    return tuple(found), tuple(dict.fromkeys(notes))
+    return _apart(found), tuple(dict.fromkeys(notes))
 
 
 def _laws(curves: tuple[Curve, ...], slo: Slo, plan: PlanFile) -> tuple[list[tuple[Curve, GpuTimeLaw]], list[str]]:
@@ -144,11 +145,23 @@ def _meets(slo: Slo, promised: Slo) -> bool:
 
 
 def _name(curve: Curve, place: Place, number: int) -> str:
-    parts = [curve.model, f"{curve.gpu.count}x{curve.gpu.name}", curve.precision or "", place.owner]
+    engine = "" if curve.conditions.engine == "vllm" else curve.conditions.engine
+    parts = [curve.model, f"{curve.gpu.count}x{curve.gpu.name}", curve.precision or "", engine, place.owner]
+    parts += [place.region] if place.region else []
     parts += [f"slo{number}"] if number else []
     if curve.pipeline_parallel * curve.data_parallel > 1:
         parts.append(f"tp{curve.tensor_parallel}pp{curve.pipeline_parallel}dp{curve.data_parallel}")
-    return ".".join(part.replace("-", "_") for part in parts if part)
+    text = ".".join(part for part in parts if part)
+    return "".join(c if c.isascii() and (c.isalnum() or c == ".") else "_" for c in text)
+
+
+def _apart(deployments: list[CaseDeployment]) -> tuple[CaseDeployment, ...]:
+    """Deployments whose names agree (where a name from a file lost its signs) told apart by their number."""
+    count = Counter(deployment.name for deployment in deployments)
+    return tuple(
+        replace(deployment, name=f"{deployment.name}.{i}") if count[deployment.name] > 1 else deployment
+        for i, deployment in enumerate(deployments)
+    )
 
 
 def _label(curve: Curve) -> str:
