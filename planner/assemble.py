@@ -22,7 +22,7 @@ from planner.planfile import PlanFile, Workload
 from planner.prices import PriceBook
 from planner.problem import Array, Blocks, Deployment, Limit, Problem
 from planner.shapes import shape_classes
-from planner.supplies import EndpointInfo, OfferInfo, endpoints_for, offers_for, places_for, staff_charge
+from planner.supplies import EndpointInfo, OfferInfo, Place, endpoints_for, offers_for, places_for, staff_charge
 
 _PENALTY = 10.0
 """An unserved request costs this many times the dearest way to serve it, and as much as the dearest unit costs in an
@@ -83,8 +83,9 @@ def assemble(
         fixed_charges=staff_charge(book, plan, offers, _most_gpus(workloads, found)),
         unserved_usd_per_request=_penalties(workloads, found, offers, endpoints),
         tail=plan.horizon.tail,
+        end_discount=(1 + span.rate) ** (-span.months / 12),
     )
-    told = (*noted, *forecast.notes, *([note] if note else []), *_notes(workloads, span))
+    told = (*noted, *forecast.notes, *([note] if note else []), *_notes(workloads, span), *_idle(plan, used))
     notes = (*told, *missing, *supply_notes(book, deployments, offers))
     return Case(problem, whole, plan, span, workloads, deployments, offers, endpoints, notes, ())
 
@@ -175,6 +176,16 @@ def _notes(workloads: tuple[CaseWorkload, ...], span: Span) -> Iterable[str]:
         lost = workload.shapes.residual
         if lost.hours:
             yield f"{workload.name}: {lost.hours} hours are rounded by at most half a token a request."
+
+
+def _idle(plan: PlanFile, used: tuple[Place, ...]) -> Iterable[str]:
+    """GPUs that are there and can serve nothing."""
+    for fleet in plan.fleet:
+        owner = "owned" if fleet.kind == "owned" else "rented"
+        if not any((place.gpu, place.owner, place.region) == (fleet.gpu, owner, None) for place in used):
+            yield f"{fleet.gpus} {fleet.gpu} of the fleet serve nothing: no curve in use was measured on them."
+    if any(workload.residency for workload in plan.workloads.values()):
+        yield "GPUs that you own have no region here, so they serve no workload with a residency."
 
 
 def supply_notes(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 
 from hardware_profiles.curve import Shape
 from planner.horizon import Span
@@ -85,8 +85,9 @@ def places_for(book: PriceBook, plan: PlanFile) -> tuple[Place, ...]:
     regional = any(workload.residency for workload in plan.workloads.values())
     rented = dict.fromkeys((row.gpu, row.region if regional else None) for row in _rented_rows(book, plan))
     rented |= dict.fromkeys((fleet.gpu, None) for fleet in plan.fleet if fleet.kind == "reserved")
+    slug = slugs(region for _, region in rented if region)
     for gpu, region in rented:
-        name = ".".join(part for part in (_part(gpu), "rented", _part(region or "")) if part)
+        name = ".".join(part for part in (_part(gpu), "rented", slug.get(region or "", "")) if part)
         found.append(Place(Pool(name), gpu, "rented", region))
     return tuple(found)
 
@@ -104,7 +105,7 @@ def offers_for(
         if place.owner == "rented":
             rows = [row for row in _rented_rows(book, plan) if row.gpu == place.gpu]
             rows = [row for row in rows if place.region in (None, row.region)]
-            found += [_rented(row, span, today, place) for row in _undominated(rows)]
+            found += [_rented(row, span, today, place, plan.horizon.tail) for row in _undominated(rows)]
     trends = plan.price_trends
     per_year = {
         "owned": trends.purchase_per_year,
@@ -207,7 +208,10 @@ def _undominated(rows: Iterable[OfferRow]) -> list[OfferRow]:
 
 def _beats(one: OfferRow, other: OfferRow) -> bool:
     alike = (one.scheme, one.term_months) == (other.scheme, other.term_months)
-    return alike and one.limit_units is None and other.gpus_per_unit % one.gpus_per_unit == 0
+    prices = ((row.upfront_usd_per_unit / row.gpus_per_unit, row.committed_usd_per_gpu_h, row.usage_usd_per_gpu_h)
+              for row in (one, other))  # fmt: skip
+    cheaper = all(price <= more for price, more in zip(*prices, strict=True))
+    return alike and cheaper and one.limit_units is None and other.gpus_per_unit % one.gpus_per_unit == 0
 
 
 def _usd_per_gpu_h(row: OfferRow) -> float:
@@ -215,7 +219,7 @@ def _usd_per_gpu_h(row: OfferRow) -> float:
     return upfront + row.committed_usd_per_gpu_h + row.usage_usd_per_gpu_h
 
 
-def _rented(row: OfferRow, span: Span, today: date, place: Place) -> OfferInfo:
+def _rented(row: OfferRow, span: Span, today: date, place: Place, tail: str) -> OfferInfo:
     gpus = float(row.gpus_per_unit)
     covers = {place.pool: 1 / gpus}
     if row.scheme == "on_demand":
@@ -224,14 +228,19 @@ def _rented(row: OfferRow, span: Span, today: date, place: Place) -> OfferInfo:
         return _info(offer, "on demand", row, today)
     term = row.term_months or 1
     committed = Line("reserved GPUs", row.committed_usd_per_gpu_h * gpus)
-    upfront = [Line("reserved GPUs", row.upfront_usd_per_unit)] if row.upfront_usd_per_unit else []
+    upfront_usd = row.upfront_usd_per_unit
+    upfront = []
     if len(span.epochs) == 1:
-        owed_h = math.ceil(span.months / term - 1e-9) * term * _MONTH_H - span.hours
-        if owed_h > 1:
+        terms = math.ceil(span.months / term - 1e-9)
+        upfront_usd *= terms
+        owed_h = (terms * term - span.months) * _MONTH_H
+        if owed_h > 1 and tail == "full":
             upfront.append(Line("owed past the horizon", committed.usd * owed_h))
         term_epochs = 1
     else:
         term_epochs = term
+    if upfront_usd:
+        upfront.append(Line("reserved GPUs", upfront_usd))
     offer = Offer(
         "",
         covers,
@@ -265,14 +274,15 @@ def _source(row: OfferRow | EndpointRow | Ownership, today: date) -> Source:
 
 def _existing(plan: PlanFile, span: Span, places: tuple[Place, ...]) -> Iterable[OfferInfo]:
     for fleet in plan.fleet:
-        place = next(p for p in places if p.gpu == fleet.gpu and (p.owner == "owned") == (fleet.kind == "owned"))
-        units = [float(fleet.gpus)] * len(span.epochs)
-        if fleet.until is not None:
-            start, left = span.start.date(), []
-            for epoch in span.epochs:
-                left.append(float(fleet.gpus) if start < fleet.until else 0.0)
-                start = date.fromordinal(start.toordinal() + round(epoch.hours / 24))
-            units = left
+        owner = "owned" if fleet.kind == "owned" else "rented"
+        place = next((p for p in places if (p.gpu, p.owner, p.region) == (fleet.gpu, owner, None)), None)
+        if place is None:
+            continue
+        end, units = span.start, []
+        for epoch in span.epochs:
+            end += timedelta(hours=epoch.hours)
+            stays = fleet.until is None or end.date() <= fleet.until
+            units.append(float(fleet.gpus) if stays else 0.0)
         offer = Offer("", {place.pool: 1.0}, bought=False, existing=tuple(units))
         source = Source(text="plan.toml", as_of=None, stale=False)
         label = f"{fleet.gpu} {fleet.kind} already"
