@@ -79,11 +79,9 @@ def _one_way(case: Case, name: str, schemes: tuple[Scheme, ...], gap: float, lim
 def _silos(case: Case, gap: float, limit_s: float) -> Baseline:
     """Every workload planned alone, the bills added up."""
     costly = _careful(case.problem)
-    parts = [
-        _priced(case, SILOS, alone(replace(case, problem=costly), w), gap, limit_s / len(case.workloads))
-        for w in case.workloads
-    ]
-    for part, workload in zip(parts, case.workloads, strict=True):
+    asking = [workload for workload in case.workloads if workload.classes]
+    parts = [_priced(case, SILOS, alone(replace(case, problem=costly), w), gap, limit_s / len(asking)) for w in asking]
+    for part, workload in zip(parts, asking, strict=True):
         if part.usd is None:
             return _none(SILOS, f"{workload.name}: {part.note}")
     bills = [part.usd or 0.0 for part in parts]
