@@ -67,7 +67,7 @@ def _section(section: Section) -> list[str]:
 
 def _point(point: Point) -> str:
     about = f"**{_safe(point.about)}**: " if point.about else ""
-    code = f" Arguments: <code>{_safe(point.code)}</code>." if point.code else ""
+    code = f" Start: <code>{_safe(point.code)}</code>." if point.code else ""
     return f"{about}{_safe(point.text)}{code}"
 
 

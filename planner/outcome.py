@@ -152,6 +152,7 @@ def _purchase(
         usd_per_gpu_h=usd / gpu_h if gpu_h else None,
         utilisation=use,
         source=info.source,
+        lead_months=info.offer.lead_epochs or None,
         why=_why(told, o, use),
     )
 
@@ -271,6 +272,14 @@ def _rented(told: _Told, d: int) -> Array:
     return total
 
 
+def _by_hour(told: _Told, d: int) -> tuple[float, ...]:
+    """The most replicas that run in each hour of the day."""
+    running = told.solution.fleet.replicas[d][told.solution.blocks.epoch] + _rented(told, d)
+    hours = running[told.solution.block_of]
+    of_day = (told.case.span.start.hour + np.arange(len(hours))) % 24
+    return tuple(float(hours[of_day == hour].max(initial=0.0)) for hour in range(24))
+
+
 def _deployed(told: _Told, d: int) -> Deployed:
     info: CaseDeployment = told.case.deployments[d]
     curve = info.curve
@@ -300,6 +309,7 @@ def _deployed(told: _Told, d: int) -> Deployed:
         pipeline_parallel=curve.pipeline_parallel,
         data_parallel=curve.data_parallel,
         shapes=seen_shapes(info),
+        by_hour=_by_hour(told, d),
     )
 
 

@@ -80,6 +80,8 @@ class Purchase(Value):
     """Share of those GPU-hours that work fills at the SLO's capacity; None for the whole of a pool shared by others."""
     source: Source
     why: str
+    lead_months: int | None = None
+    """Months from signing to the first hour of service; None where the price book does not state it."""
 
 
 class Supply(Value):
@@ -177,6 +179,8 @@ class Deployed(Value):
     pipeline_parallel: int = 1
     data_parallel: int = 1
     shapes: tuple[SeenShape, ...] = ()
+    by_hour: tuple[float, ...] = ()
+    """The most replicas, placed and rented, that run in each of the 24 hours of the day (UTC)."""
 
 
 Levels = tuple[tuple[float, float], ...]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from planner.acting import acting, command
 from planner.amounts import UNKNOWN, against, big, number, seconds, share, spans, usd
 from planner.changes import changes, watch
 from planner.drawing import label
@@ -76,7 +77,7 @@ def sections(plan: Plan) -> tuple[Section, ...]:
         _purchases, by_supply, _lines, extra_costs, by_workload, by_owner, _promises, _months, price_book, curves_used,
         _deployments, _notes, _inputs,
     )  # fmt: skip
-    told = (watch(plan), *changes(plan), *(make(plan) for make in made))
+    told = (*acting(plan), watch(plan), *changes(plan), *(make(plan) for make in made))
     return tuple(section for section in told if section is not None)
 
 
@@ -139,7 +140,7 @@ def _deployments(plan: Plan) -> Section | None:
         "Each model on each GPU: the curve its capacity rests on, and the replicas that run. GPU-time error is the "
         "largest leave-one-shape-out error of the law between measured shapes."
     )
-    points = tuple(Point(d.name, _conditions(d), " ".join(d.server_args)) for d in plan.deployments)
+    points = tuple(Point(d.name, _conditions(d), command(d)) for d in plan.deployments)
     return Section("Deployments and their evidence", says, Table(columns, tuple(rows), words=first(6)), points)
 
 

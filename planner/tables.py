@@ -16,6 +16,7 @@ from datetime import timedelta
 import numpy as np
 
 from hardware_profiles.curve import Value
+from planner.acting import calendar_of, command
 from planner.hourly import HourTable
 from planner.names import csv_safe
 from planner.plan import SUPPLY_ORDER, Amount, Plan, Price, Served, Source, Supply
@@ -35,6 +36,10 @@ def plan_tables(plan: Plan) -> dict[str, str]:
         "purchases.csv": _purchases(plan),
         "purchase_lines.csv": _purchase_lines(plan),
         "supplies.csv": _with_source(plan.supplies, Supply),
+        "calendar.csv": table(
+            ("day", "what", "note"), ((d.day.isoformat(), d.what, d.note) for d in calendar_of(plan))
+        ),
+        "replicas_by_hour.csv": _replicas_by_hour(plan),
         "prices.csv": _with_source(plan.prices, Price),
         "curve_points.csv": _curve_points(plan),
         "workloads.csv": _rows(plan.workloads, tuple(Served.model_fields)),
@@ -108,6 +113,12 @@ def _curve_points(plan: Plan) -> str:
         for p in s.points
     )  # fmt: skip
     return table(columns, rows)
+
+
+def _replicas_by_hour(plan: Plan) -> str:
+    """The most replicas that run in each hour of the day, and how each is started."""
+    rows = ((d.name, hour, count, command(d)) for d in plan.deployments for hour, count in enumerate(d.by_hour))
+    return table(("deployment", "hour_utc", "replicas_most", "command"), rows)
 
 
 def _purchases(plan: Plan) -> str:

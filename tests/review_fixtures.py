@@ -401,6 +401,7 @@ def _deployment() -> Deployed:
         weights="real",
         model_source="example/llama-3-8b",
         shapes=_shapes(),
+        by_hour=(14.0,) * 8 + (20.0,) * 12 + (14.0,) * 4,
         notes=("closed loop, means only",),
     )
 
