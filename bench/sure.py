@@ -5,7 +5,7 @@ knee a binomial interval covers the truth in 5-8 % of runs instead of 95 %. Ever
     n_eff = n / (2 tau SAFETY),   tau = 1/2 + sum of autocorrelations of the series in order of sending,
 the sum cut at the first lag >= 5 tau (Sokal 1997, "Monte Carlo methods in statistical mechanics", 3). tau is
 estimated low in short runs; SAFETY and Student's t with n_eff - 1 degrees of freedom make up for it. Batches of
-five E2E times were tried first: on M/G/k and processor-sharing queues they cover 30-80 %, this 94-99 %
+five E2E times were tried first: on M/G/k and processor-sharing queues they cover 14-83 %, this 95-100 %
 (tests/test_stats.py repeats it).
     share:      Wilson's interval (1927) with n_eff and t in place of n and z
     percentile: the order statistics at the ends of the Wilson interval of its rank; a bound that would lie beyond
