@@ -5,8 +5,8 @@ knee a binomial interval covers the truth in 5-8 % of runs instead of 95 %. Ever
     n_eff = n / (2 tau SAFETY),   tau = 1/2 + sum of autocorrelations of the series in order of sending,
 the sum cut at the first lag >= 5 tau (Sokal 1997, "Monte Carlo methods in statistical mechanics", 3). tau is
 estimated low in short runs; SAFETY and Student's t with n_eff - 1 degrees of freedom make up for it. Batches of
-five E2E times were tried first: on M/G/k and processor-sharing queues they cover 14-83 %, this 95-100 %
-(tests/test_stats.py repeats it).
+five E2E times were tried first and cover 14-83 % on M/G/k queues; this covers 95-100 % there and on a
+processor-sharing one (tests/test_stats.py repeats it).
     share:      Wilson's interval (1927) with n_eff and t in place of n and z
     percentile: the order statistics at the ends of the Wilson interval of its rank; a bound that would lie beyond
                 what n_eff requests can show is None
