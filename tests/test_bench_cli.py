@@ -46,16 +46,16 @@ def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
         (
             ("run", "--model", "llama-3-8b", "--gpu", "a100"),
             (
-                "error: column '--gpu', value 'a100-80gb-sxm': no NVIDIA GPU on this machine (NVML: NVML Shared Library "
-                "Not Found). Remedy: measure a server that runs elsewhere with --endpoint URL, or vLLM on this processor with "
-                "--gpu cpu.\n"
+                "error: column '--gpu', value 'a100-80gb-sxm': no NVIDIA GPU on this machine (NVML: NVML Shared "
+                "Library Not Found). Remedy: measure a server that runs elsewhere with --endpoint URL, or vLLM on "
+                "this processor with --gpu cpu.\n"
             ),
         ),
         (
             ("run", "--model", "tiny", "--gpu", "cpu", "--endpoint", "http://127.0.0.1:9"),
             (
-                "error: value 'http://127.0.0.1:9': the endpoint does not answer: <urlopen error [Errno 111] Connection "
-                "refused>. Remedy: check --endpoint, and --key-env where it wants a key.\n"
+                "error: value 'http://127.0.0.1:9': the endpoint does not answer: <urlopen error [Errno 111] "
+                "Connection refused>. Remedy: check --endpoint, and --key-env where it wants a key.\n"
             ),
         ),
         (
@@ -72,8 +72,8 @@ def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
         (
             ("recompute", "nowhere"),
             (
-                "error: nowhere/run.json: cannot be read (No such file or directory). Remedy: name the folder of a `bench "
-                "run` (.bench/<name>).\n"
+                "error: nowhere/run.json: cannot be read (No such file or directory). Remedy: name the folder of a "
+                "`bench run` (.bench/<name>).\n"
             ),
         ),
     ],
