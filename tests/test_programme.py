@@ -1,0 +1,105 @@
+"""The programme as it can be read: one LP file per family of constraints, on a problem small enough to solve by eye.
+
+`SPILLWAY_GOLDEN=1 pytest tests/test_programme.py` writes the files anew.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from planner.check import check
+from planner.problem import Blocks, Deployment, Endpoint, Epoch, FixedCharge, Limit, Line, Offer, Pool, Problem
+from planner.programme import EVERY_BLOCK, FIRST_STAGE, Relax, build
+from planner.solve import solve
+
+GOLDEN = Path(__file__).parent / "golden" / "programme"
+
+OWN = Offer("server", {"owned": 0.5}, upfront=(Line("server", 40.0),), committed=(Line("rack", 1.0),))
+RESERVED = Offer("reserved", {"rented": 1.0}, committed=(Line("rent", 3.0),), term_epochs=1)
+HOURLY = Offer("hourly", {"rented": 1.0}, placed="hour", bought=False, usage_usd_per_h=5.0)
+PLAN = Offer("spend_plan", {"rented": 4.0}, placed="hour", committed=(Line("plan", 1.0),), term_epochs=1)
+API = Endpoint("api", (9.0,))
+
+
+def _problem(*offers: Offer, endpoints: tuple[Endpoint, ...] = (), **more: object) -> Problem:
+    """One hour of four requests, two an hour for a GPU."""
+    pools = tuple(Pool(name, 0.5 if name == "owned" else 0.0) for name in ("owned", "rented"))
+    return Problem(
+        epochs=(Epoch("jan", 1.0),),
+        classes=("chat",),
+        blocks=Blocks(np.array([0]), np.array([1.0]), np.array([[4.0]])),
+        pools=pools,
+        deployments=tuple(Deployment(f"chat.on.{pool.name}", pool.name, (0.5,)) for pool in pools),
+        offers=offers,
+        endpoints=endpoints,
+        unserved_usd_per_request=(100.0,),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+CASES: dict[str, tuple[Problem, float]] = {
+    "balance": (_problem(endpoints=(API,)), 36.0),
+    "capacity": (_problem(RESERVED), 6.0),
+    "placement": (_problem(OWN), 42.0),
+    "stock": (_problem(replace(RESERVED, max_units=1.0), endpoints=(API,)), 21.0),
+    "site": (_problem(RESERVED, endpoints=(API,), limits=(Limit("kw", {"reserved": 0.7}, 1.0),)), 21.0),
+    "fixed_charge": (_problem(RESERVED, fixed_charges=(FixedCharge("team", ("reserved",), 7.0, 10.0),)), 13.0),
+    "switched_on": (_problem(HOURLY), 10.0),
+    "committed": (_problem(PLAN), 8.0),
+    "on_demand_stock": (_problem(replace(HOURLY, max_units=1.0), endpoints=(API,)), 23.0),
+    "endpoint_requests": (_problem(HOURLY, endpoints=(Endpoint("api", (1.0,), requests_per_h=3.0),)), 7.0),
+    "endpoint_tokens": (
+        _problem(HOURLY, endpoints=(Endpoint("api", (1.0,), tokens_per_h=2000.0, tokens_per_request=(1000.0,)),)),
+        7.0,
+    ),
+}
+"""A problem in which the family binds, and its optimum worked out by hand: four requests need two GPUs."""
+
+
+@pytest.mark.parametrize("family", [f.__name__ for f in (*FIRST_STAGE, *EVERY_BLOCK)])
+def test_each_family_reads_as_its_golden_file(family: str, tmp_path: Path) -> None:
+    """The LP file of the family's problem is the golden one; a family without one fails here."""
+    problem, _ = CASES[family]
+    path = tmp_path / "programme.lp"
+    build(problem, name=family).lp.writeLP(str(path))
+    golden = GOLDEN / f"{family}.lp"
+    if os.environ.get("SPILLWAY_GOLDEN") == "1":
+        golden.write_text(path.read_text())
+    assert f"\n{family}." in golden.read_text()
+    assert path.read_text() == golden.read_text()
+
+
+@pytest.mark.parametrize("family", CASES)
+def test_each_small_problem_has_its_optimum(family: str) -> None:
+    """The planner finds what can be worked out by hand."""
+    problem, usd = CASES[family]
+    solution = solve(problem, gap=1e-9)
+    assert check(solution) == ()
+    assert solution.cost_usd == pytest.approx(usd, abs=1e-6)
+
+
+def test_each_familys_docstring_is_its_inequality() -> None:
+    """A family of constraints states its mathematics: a relation between its two sides."""
+    for family in (*FIRST_STAGE, *EVERY_BLOCK):
+        assert "<=" in (family.__doc__ or "") or " = " in (family.__doc__ or ""), family.__name__
+
+
+def test_what_is_relaxed_is_not_whole() -> None:
+    """Each relaxation lets go of the whole numbers it is named after, and of no others."""
+    one = _problem(RESERVED, HOURLY)
+    pairs = tuple(replace(deployment, gpus_per_replica=2.0) for deployment in one.deployments)
+    problem = replace(one, deployments=pairs)
+
+    def whole(relax: Relax) -> set[str]:
+        variables = build(problem, relax).lp.variables()
+        return {variable.name.split(".")[0] for variable in variables if variable.cat == "Integer"}
+
+    assert whole(Relax()) == {"buy", "replicas", "on", "rented"}
+    assert whole(Relax(purchases=True)) == {"replicas", "on", "rented"}
+    assert whole(Relax(placement=True)) == {"buy", "on", "rented"}
+    assert whole(Relax(hours=True)) == {"buy", "replicas"}
