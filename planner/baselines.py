@@ -14,14 +14,14 @@ from functools import partial
 
 from planner.assemble import Case
 from planner.cash import paid
-from planner.plan import Baseline, Plan, Scheme
+from planner.plan import LAST_PLAN, Baseline, Plan, Scheme
 from planner.problem import Problem
 from planner.recost import fixed
 from planner.silos import alone
 from planner.solve import ImpossibleError, Solution, solve
 
 UNSERVED_USD = 1e4
-SILOS, TODAY, LAST = "silos per workload", "today's fleet and APIs", "the last plan at today's prices"
+SILOS, TODAY, LAST = "silos per workload", "today's fleet and APIs", LAST_PLAN
 
 STRATEGIES: tuple[tuple[str, tuple[Scheme, ...]], ...] = (
     ("all API", ("api",)),

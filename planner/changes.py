@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from planner.amounts import UNKNOWN, against, big, number, share, usd
 from planner.parts import Section, Table, first
-from planner.plan import Plan, Since
+from planner.plan import LAST_PLAN, Plan, Since
 from planner.turning import Turn, decided, instead, moved_by, turns
 
 
@@ -41,7 +43,7 @@ def _now(plan: Plan, turn: Turn, factor: float) -> str:
         return f"{big(factor * tokens / (plan.horizon_months or 1))} tokens a month"
     if turn.driver == "API prices":
         used = [p for p in plan.prices if p.used and p.output_usd_per_mtok is not None]
-        told = (
+        told: Iterator[str] = (
             f"{p.name}: in {usd(factor * (p.input_usd_per_mtok or 0))}, "
             f"out {usd(factor * (p.output_usd_per_mtok or 0))}"
             for p in used
@@ -51,16 +53,16 @@ def _now(plan: Plan, turn: Turn, factor: float) -> str:
         used = [p for p in plan.prices if p.used and p.usd_per_gpu_h is not None and p.scheme in schemes]
         told = (f"{p.name}: {usd(factor * (p.usd_per_gpu_h or 0))} per GPU-hour" for p in used)
     else:
-        return "as in the inputs" if factor == 1 else f"{number(factor)} times the inputs'"
-    return "; ".join(told) or f"{number(factor)} times the price book's"
+        told = iter(())
+    return "; ".join(told) or ("as in the inputs" if factor == 1 else f"{number(factor)} times the inputs'")
 
 
 def _cost(plan: Plan, since: Since) -> Section:
     title = "Since the last review"
     rows: list[tuple[str, ...]] = [("last review", since.name), ("made on", since.made_on)]
-    old = next((other for other in plan.baselines if other.name.startswith("the last plan")), None)
+    old = next((other for other in plan.baselines if other.name == LAST_PLAN), None)
     if old is not None:
-        bill = UNKNOWN if old.usd is None else f"{usd(old.usd)} ({against(old.usd, plan.cost_usd)} than this plan)"
+        bill = UNKNOWN if old.usd is None else f"{usd(old.usd)} (against this plan: {against(old.usd, plan.cost_usd)})"
         rows.append(("last plan's purchases at today's prices and demand", bill if old.usd is not None else old.note))
     if since.start is not None:
         rows.append(("actuals", f"{since.start[:10]} to {(since.end or '')[:10]}"))

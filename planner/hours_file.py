@@ -9,10 +9,11 @@ although nothing happens in it: the length is plan.json's.
 from __future__ import annotations
 
 import csv
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,8 +26,9 @@ from planner.tables import HOUR_COLUMNS, shown_name
 _MOST_FAULTS = 20
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
+    """One line; a plain tuple, because a plan of three years has several hundred thousand."""
+
     hour: int
     scheme: str
     workload: str
@@ -75,18 +77,18 @@ def _rows(reader: Iterator[list[str]], plan: Plan, faults: Faults) -> Iterator[_
 def _table(rows: list[_Row], plan: Plan) -> HourTable:
     names, tokens = _workloads(rows, plan)
     place, count = {shown_name(name): w for w, name in enumerate(names)}, plan.horizon_hours
-    served: dict[str, Array] = {}
-    held: dict[str, Array] = {}
-    busy: dict[str, Array] = {}
+    served: dict[str, Array] = defaultdict(lambda: np.zeros((count, len(names))))
+    held: dict[str, Array] = defaultdict(lambda: np.zeros(count))
+    busy: dict[str, Array] = defaultdict(lambda: np.zeros(count))
     usd = np.zeros(count)
     for row in rows:
         if not row.scheme:
             usd[row.hour] += row.usd
         elif row.workload in place:
-            served.setdefault(row.scheme, np.zeros((count, len(names))))[row.hour, place[row.workload]] += row.requests
+            served[row.scheme][row.hour, place[row.workload]] += row.requests
         else:
-            held.setdefault(row.scheme, np.zeros(count))[row.hour] += row.gpus_held
-            busy.setdefault(row.scheme, np.zeros(count))[row.hour] += row.gpus_busy
+            held[row.scheme][row.hour] += row.gpus_held
+            busy[row.scheme][row.hour] += row.gpus_busy
     unserved = served.pop("unserved", np.zeros((count, len(names))))
     return HourTable(
         start=datetime.fromisoformat(plan.horizon_start),

@@ -70,6 +70,6 @@ def _data(svg: bytes) -> str:
 
 def _one_line(value: Any) -> Any:
     """Text without control characters (those that turn the reading direction included); our own markup as it is."""
-    if not isinstance(value, str) or hasattr(value, "__html__"):
+    if not isinstance(value, str) or value.isprintable() or hasattr(value, "__html__"):
         return value
     return "".join(c if c.isprintable() else " " for c in value)

@@ -22,6 +22,8 @@ from hardware_profiles.faults import Faults
 FORMAT = "spillway-plan/1"
 
 Scheme = Literal["owned", "reserved", "on demand", "spot", "existing", "api"]
+LAST_PLAN = "last plan at today's prices"
+"""The strategy that keeps the last review's purchases."""
 SUPPLY_ORDER: tuple[Scheme, ...] = ("existing", "owned", "reserved", "spot", "on demand", "api")
 
 

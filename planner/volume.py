@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from planner.amounts import UNKNOWN, big, number, usd
@@ -73,7 +74,7 @@ def _panel(axis: Axes, plan: Plan, each: Volume) -> None:
     x = [1e6 * _MONTH_H * volume for volume in at]
     ends = []
     for way in each.ways:
-        cost = [usd_per_mtok(way, each.levels, volume) for volume in at]
+        cost = _costs(each, way)
         axis.plot(x, cost, color=COLOURS[way.scheme], linewidth=1.8, label=label(way.scheme))
         reached = _reached(each, way)
         if reached is not None:
@@ -101,14 +102,18 @@ def _shown(plan: Plan) -> list[Volume]:
     return sorted(found, key=lambda v: (-v.mtok_per_h, v.model))[:_PANELS]
 
 
+@cache
+def _costs(each: Volume, way: Way) -> tuple[float, ...]:
+    """USD per million tokens at every volume that is drawn."""
+    return tuple(usd_per_mtok(way, each.levels, volume) for volume in volumes(each.mtok_per_h))
+
+
 def _reached(each: Volume, way: Way) -> float | None:
     """Million tokens an hour from which the way stays cheaper than the API; None: never, or no API sells the model."""
     api = next((other for other in each.ways if other.scheme == "api"), None)
     if api is None or way.scheme == "api":
         return None
-    at = volumes(each.mtok_per_h)
-    costs = [[usd_per_mtok(w, each.levels, volume) for volume in at] for w in (way, api)]
-    return break_even(costs[0], costs[1], at)
+    return break_even(_costs(each, way), _costs(each, api), volumes(each.mtok_per_h))
 
 
 def _paid(plan: Plan, each: Volume) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,17 @@ def test_a_report_made_anew_is_the_same(tmp_path: Path) -> None:
         if path.suffix in (".json", ".md", ".csv", ".xlsx"):
             assert path.read_bytes() == before[path], path.name
         assert len(path.read_bytes()) == pytest.approx(len(before[path]), rel=0.01), path.name
+
+
+def test_a_report_of_36_months_takes_under_five_seconds(tmp_path: Path) -> None:
+    """Reading, drawing and writing, in processor time, so that a busy machine does not count."""
+    table = hours(36 * 730)
+    made = _plan(table)
+    months = tuple(made.months[0].model_copy(update={"name": f"month {m}"}) for m in range(36))
+    write_review(made.model_copy(update={"months": months}), table, tmp_path / "long")
+    before = time.process_time()
+    rewrite_review(tmp_path / "long")
+    assert time.process_time() - before < 5
 
 
 def test_faults_in_hours_are_told_with_their_line(tmp_path: Path) -> None:
