@@ -121,5 +121,5 @@ def _money(case: Case, strategies: tuple[Baseline, ...], solution: Solution) -> 
         moved = (
             f"{abs(change):.1%} {'less' if change >= 0 else 'more'} than" if abs(change) >= 0.0005 else "the same as"
         )
-        text += f", {moved} the best single strategy ({name})"
+        text += f", {moved} the best other strategy ({name})"
     return f"{text}; no plan can be more than {solution.gap:.2%} cheaper."
