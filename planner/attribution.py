@@ -19,6 +19,8 @@ from planner.assemble import Case
 from planner.problem import Array
 from planner.solve import Solution
 
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, eq=False)
 class Carried:
@@ -130,6 +132,27 @@ def charges_usd(solution: Solution) -> Array:
         for m in np.flatnonzero(active[mine].sum(axis=0)):
             usd[f, m] = problem.fixed_usd(charge, int(m))
     return usd
+
+
+def offer_charges_usd(solution: Solution) -> Array:
+    """[O] each offer's part of the fixed charges, by the GPU-hours that it holds in the epoch; they add up."""
+    problem, epochs = solution.problem, range(len(solution.problem.epochs))
+    held = problem.active_units(solution.fleet.buy)
+    held = held / np.array([[min(offer.covers.values())] for offer in problem.offers]).reshape(-1, 1)
+    usd = np.zeros(len(problem.offers))
+    for charge, owed in zip(problem.fixed_charges, charges_usd(solution), strict=True):
+        mine = [o for o, offer in enumerate(problem.offers) if offer.name in charge.offers]
+        for m in epochs:
+            if owed[m]:
+                usd[mine] += owed[m] * held[mine, m] / held[mine, m].sum()
+    return usd
+
+
+def missed_requests(solution: Solution) -> Array:
+    """[K] requests that nobody serves; what is less than a billionth of all is the solver's rounding."""
+    asked = float((solution.blocks.weight_h @ solution.blocks.demand).sum())
+    missed = solution.unserved
+    return missed if missed.sum() > _ROUNDING * asked else np.zeros(len(missed))
 
 
 def workload_usd(case: Case, solution: Solution) -> Array:

@@ -12,7 +12,17 @@ from importlib.metadata import version
 import numpy as np
 
 from planner.assemble import Case
-from planner.attribution import Carried, carried, charges_usd, hourly_usd, offer_lines, present_hours, workload_usd
+from planner.attribution import (
+    Carried,
+    carried,
+    charges_usd,
+    hourly_usd,
+    missed_requests,
+    offer_charges_usd,
+    offer_lines,
+    present_hours,
+    workload_usd,
+)
 from planner.cash import paid
 from planner.check import check
 from planner.deployments import CaseDeployment
@@ -80,7 +90,7 @@ def make_plan(
         gap=solution.gap,
         proof=solution.proof,
         checks=check(solution),
-        unserved_requests=float(solution.unserved.sum()),
+        unserved_requests=float(missed_requests(solution).sum()),
         evidence=max((d.kind for d in deployments), key=_KINDS.index, default=None),
         headline=headline(case, purchases, supplies, strategies, solution),
         notes=case.notes,
@@ -208,8 +218,9 @@ def _supplies(told: _Told) -> list[Supply]:
 
 
 def _offer_usd(told: _Told, o: int) -> float:
-    """All that an offer costs over the horizon: purchases, hours on demand, busy power."""
+    """All that an offer costs over the horizon: purchases, fixed charges, hours on demand, busy power."""
     bought = sum(usd for m in range(len(told.case.problem.epochs)) for _, usd in offer_lines(told.solution, o, m))
+    bought += float(offer_charges_usd(told.solution)[o])
     return bought + float(told.present_h @ hourly_usd(told.solution, "on", o)) + _busy_usd(told, o)
 
 
@@ -250,7 +261,7 @@ def _workloads(told: _Told) -> list[Served]:
                 requests=float(requests.sum()),
                 input_tokens=tokens_in,
                 output_tokens=tokens_out,
-                unserved_requests=float(told.solution.unserved[classes].sum()),
+                unserved_requests=float(missed_requests(told.solution)[classes].sum()),
                 usd=float(usd),
                 usd_per_mtok=float(usd) / tokens * 1e6 if tokens else None,
                 marginal_usd_per_mtok=marginal / tokens * 1e6 if tokens else None,
