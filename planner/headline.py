@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from planner.assemble import Case
+from planner.attribution import hourly_usd, missed_requests, present_hours
 from planner.plan import Baseline, Deployed, Purchase, Supply
 from planner.solve import Solution
 
@@ -19,10 +20,10 @@ def headline(
     strategies: tuple[Baseline, ...],
     solution: Solution,
 ) -> tuple[str, ...]:
-    """Three sentences; a plan that leaves work unserved says so in the first."""
-    said = [_unserved(solution)] if solution.unserved.sum() > 0 else []
-    said.append(_to_sign(purchases))
-    said.append(_flexible(supplies))
+    """Three sentences; a plan that leaves work unserved says so before them."""
+    said = _unserved(case, solution)
+    said.append(_to_sign(case, purchases))
+    said.append(_flexible(supplies, served_all=not said[:-1]))
     said.append(_money(case, strategies, solution))
     return tuple(said)
 
@@ -35,7 +36,7 @@ def warnings(
     supplies: tuple[Supply, ...],
 ) -> tuple[str, ...]:
     """What a reader has to know before signing, most serious first."""
-    said = [_unserved(solution)] if solution.unserved.sum() > 0 else []
+    said = _unserved(case, solution)
     for d in deployments:
         name = f"{d.model} on {d.gpus_per_replica}x {d.gpu}"
         if d.kind != "measured":
@@ -62,13 +63,25 @@ def warnings(
     return tuple(dict.fromkeys((*said, *case.warnings)))
 
 
-def _unserved(solution: Solution) -> str:
-    requests = float((solution.blocks.weight_h @ solution.blocks.demand).sum())
-    missed = float(solution.unserved.sum())
-    return f"{missed:,.0f} requests ({missed / requests:.2%}) cannot be served by anything in the price book."
+def _unserved(case: Case, solution: Solution) -> list[str]:
+    """What cannot be served, and what is left unserved because plan.toml says that it is worth little."""
+    asked = float((solution.blocks.weight_h @ solution.blocks.demand).sum())
+    missed = missed_requests(solution)
+    of_workload = {w.name: (w, float(missed[list(w.classes)].sum())) for w in case.workloads}
+    chosen = sum(n for w, n in of_workload.values() if w.spec.unserved_usd_per_request is not None)
+    forced = sum(n for w, n in of_workload.values() if w.spec.unserved_usd_per_request is None)
+    said = []
+    if forced:
+        said.append(f"{forced:,.0f} requests ({forced / asked:.2%}) cannot be served by anything in the price book.")
+    if chosen:
+        said.append(
+            f"{chosen:,.0f} requests ({chosen / asked:.2%}) are left unserved: serving them costs more than plan.toml "
+            "says they are worth."
+        )
+    return said
 
 
-def _to_sign(purchases: tuple[Purchase, ...]) -> str:
+def _to_sign(case: Case, purchases: tuple[Purchase, ...]) -> str:
     parts = []
     for key in dict.fromkeys((p.scheme, p.gpu, p.provider, p.term_months) for p in purchases):
         same = [p for p in purchases if (p.scheme, p.gpu, p.provider, p.term_months) == key]
@@ -78,6 +91,8 @@ def _to_sign(purchases: tuple[Purchase, ...]) -> str:
         elif same[0].scheme == "reserved":
             seller = "at the surveyed market price" if same[0].provider == MARKET else f"of {same[0].provider}"
             parts.append(f"commit to {gpus} {seller} for {_months(same[0].term_months)}{_when(same)}")
+    if not parts and not any(info.scheme in ("owned", "reserved") for info in case.offers):
+        return "Sign nothing: there is no GPU to buy or reserve under the plan's rules."
     if not parts:
         return "Sign nothing: neither owning nor reserving GPUs pays at this demand."
     text = "; ".join(parts)
@@ -95,13 +110,16 @@ def _months(months: int | None) -> str:
     return f"{months} month" if months == 1 else f"{months} months"
 
 
-def _flexible(supplies: tuple[Supply, ...]) -> str:
+def _flexible(supplies: tuple[Supply, ...], *, served_all: bool) -> str:
     shares = Counter[str]()
     for supply in supplies:
         if supply.scheme in ("on demand", "spot", "api"):
             shares[supply.scheme] += supply.token_share  # type: ignore[assignment]  # Counter adds floats well
+    if not shares and not any(supply.requests for supply in supplies):
+        return "Nothing is served."
     if not shares:
-        return "GPUs that are held serve all tokens; nothing is left to on-demand GPUs or APIs."
+        what = "all tokens" if served_all else "all that is served"
+        return f"GPUs that are held serve {what}; nothing is left to on-demand GPUs or APIs."
     told = [
         f"{share:.1%} of the tokens to {'APIs' if scheme == 'api' else f'{scheme} GPUs'}"
         for scheme, share in shares.items()
@@ -111,9 +129,13 @@ def _flexible(supplies: tuple[Supply, ...]) -> str:
 
 def _money(case: Case, strategies: tuple[Baseline, ...], solution: Solution) -> str:
     months = case.span.months
-    text = (
-        f"The bill is {solution.cost_usd:,.0f} USD over {months:g} months ({solution.cost_usd / months:,.0f} a month)"
+    length = f"{months:g} month{'s' * (months != 1)}" if case.plan.horizon.hours is None else f"{case.span.hours} hours"
+    text = f"The bill is {solution.cost_usd:,.0f} USD over {length} ({solution.cost_usd / months:,.0f} a month)"
+    penalty = (
+        float(present_hours(solution) @ hourly_usd(solution, "unserved")) if missed_requests(solution).any() else 0.0
     )
+    if penalty:
+        text += f", {penalty:,.0f} of it the price of unserved requests"
     known = [(b.usd, b.name) for b in strategies if b.usd is not None and b.name.startswith("all ")]
     if known:
         usd, name = min(known)
