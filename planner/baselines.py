@@ -146,6 +146,8 @@ def _priced(case: Case, name: str, problem: Problem, gap: float, limit_s: float)
     except ImpossibleError as error:
         return _none(name, str(error))
     missed = _missed_share(solution)
+    if missed > 1e-9 and solution.gap > gap:
+        return _none(name, f"no plan that serves everything was found in {limit_s:.0f} s")
     if missed > 1e-9:
         return _none(name, f"cannot serve everything: {missed:.2%} of the requests have no supply")
     return Baseline(name=name, usd=solution.cost_usd, gap=solution.gap, note="", paid=paid(solution, case.span))

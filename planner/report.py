@@ -34,7 +34,7 @@ def write_review(plan: Plan, hours: HourTable, folder: Path) -> tuple[Path, ...]
 
     Raises `InputError` when `folder` is there and is not a review, or cannot be written.
     """
-    _check_ours(folder)
+    check_folder(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -79,7 +79,8 @@ def _write(plan: Plan, hours: HourTable, folder: Path) -> tuple[str, ...]:
     return ("plan.json", *texts, *binary)
 
 
-def _check_ours(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Raise `InputError` when `folder` is there and is not a review, which would be written over."""
     if not folder.exists() and not folder.is_symlink():
         return
     remedy = "name another folder, or move this one away"

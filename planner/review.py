@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from hardware_profiles.faults import Fault, InputError
 from planner.assemble import Case, assemble
 from planner.baselines import baselines
 from planner.hourly import HourTable
@@ -15,13 +16,14 @@ from planner.inputs import Checked, check_inputs
 from planner.names import slugs
 from planner.outcome import make_plan
 from planner.plan import Plan, Sensitivity
-from planner.report import write_review
+from planner.report import check_folder, write_review
 from planner.since import read_last, since
-from planner.solve import Progress, solve
+from planner.solve import ImpossibleError, Progress, solve
 from planner.whatif import sensitivities
 
 BASELINE_SHARE = 0.5
 """Of the plan's time limit, for all baselines together."""
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,15 @@ def review(
         today=wanted.today,
     )
     name = wanted.name or default_name(wanted.today, wanted.forecast)
+    folder = wanted.reports / (name if _is_plain(name) else slugs([name])[name])
+    check_folder(folder)
     case = assemble(checked.forecast, checked.plan, checked.workloads, checked.book, checked.curves, today=wanted.today)
     step("solving")
-    solution = solve(case.problem, gap=wanted.gap, time_limit_s=wanted.time_limit_s, progress=progress)
+    try:
+        solution = solve(case.problem, gap=wanted.gap, time_limit_s=wanted.time_limit_s, progress=progress)
+    except ImpossibleError as error:
+        remedy = "loosen max_owned_gpus or max_kw in plan.toml, or give a longer --time-limit"
+        raise InputError(Fault(str(error), remedy)) from None
     each_s = wanted.time_limit_s * BASELINE_SHARE / 5
     others_s = wanted.time_limit_s * BASELINE_SHARE
     strategies = baselines(
@@ -97,7 +105,6 @@ def review(
     changed = None if last is None else since(last, plan.prices)
     plan = plan.model_copy(update={"sensitivities": moved, "since": changed})
     step("writing")
-    folder = wanted.reports / slugs([name])[name] if not _is_plain(name) else wanted.reports / name
     return Review(plan, hours, case, write_review(plan, hours, folder))
 
 
@@ -120,4 +127,4 @@ def digests(checked: Checked, case: Case) -> dict[str, str]:
 
 
 def _is_plain(name: str) -> bool:
-    return bool(name) and all(c.isascii() and (c.isalnum() or c in "-_") for c in name)
+    return 0 < len(name) <= _LONGEST_NAME and all(c.isascii() and (c.isalnum() or c in "-_") for c in name)

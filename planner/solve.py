@@ -191,7 +191,7 @@ class _Search:
     def best(self) -> tuple[Fleet, Dispatch, float]:
         """The plan found."""
         if self.plan is None:
-            raise ImpossibleError("no fleet satisfies the stock and site limits")
+            raise ImpossibleError("no plan was found in the time given")
         return (*self.plan, self.plan_usd)
 
     def _settled(self, fleet: Fleet, divisible: Dispatch | None = None) -> None:
