@@ -64,8 +64,11 @@ def dispatch(hours: Hours, fleet: Fleet, blocks: Blocks) -> Dispatch:
     return Dispatch(matrix, values, usd, marginal, basis)
 
 
-def settle(hours: Hours, blocks: Blocks, divisible: Dispatch) -> Dispatch:
-    """The dispatch with whole on-demand replicas and units, never cheaper than the divisible one."""
+def settle(hours: Hours, blocks: Blocks, divisible: Dispatch, known: Array | None = None) -> Dispatch:
+    """The dispatch with whole on-demand replicas and units, never cheaper than the divisible one.
+
+    `known` holds values of all columns whose replicas are tried too: what a solver found with them whole.
+    """
     settling = _Settling(hours, blocks, divisible)
     if not len(settling.rented):
         return divisible
@@ -74,7 +77,13 @@ def settle(hours: Hours, blocks: Blocks, divisible: Dispatch) -> Dispatch:
     usd = settling.cost(whole)
     floor = np.where(settling.divisible, relaxed, np.floor(relaxed + _SLACK))
     settling.take(whole, usd, floor)
+    if known is not None:
+        settling.take(whole, usd, known[:, settling.rented].copy())
     used = np.flatnonzero((relaxed > _SLACK).any(axis=0) & ~settling.divisible)
+    for column in used:
+        without = whole.copy()
+        without[:, column] = 0.0
+        settling.take(whole, usd, without)
     for _ in range(_PASSES):
         improved = False
         for column in used:

@@ -158,7 +158,7 @@ class _Search:
         answer = solve_programme(build(in_units(self.problem)), gap=self.wanted / 2, time_limit_s=self.left_s() / 2)
         self._bound(answer, "one programme")
         if answer.fleet is not None:
-            self._settled(answer.fleet)
+            self._settled(answer.fleet, known=answer.values)
         self.progress(Progress(self.bound, self.plan_usd, 0))
 
     def partition(self) -> None:
@@ -194,10 +194,10 @@ class _Search:
             raise ImpossibleError("no plan was found in the time given")
         return (*self.plan, self.plan_usd)
 
-    def _settled(self, fleet: Fleet, divisible: Dispatch | None = None) -> None:
+    def _settled(self, fleet: Fleet, divisible: Dispatch | None = None, known: Array | None = None) -> None:
         blocks = self.problem.blocks
         divisible = divisible or dispatch(self.hours, fleet, blocks)
-        settled = settle(self.hours, blocks, divisible)
+        settled = settle(self.hours, blocks, divisible, known)
         usd = fleet_usd(self.problem, fleet) + hours_usd(self.problem, blocks, settled.usd_per_h)
         if usd < self.plan_usd:
             self.plan, self.plan_usd = (fleet, settled), usd
