@@ -76,7 +76,15 @@ def review(
     name = wanted.name or default_name(wanted.today, wanted.forecast)
     folder = wanted.reports / (name if _is_plain(name) else slugs([name])[name])
     check_folder(folder)
-    case = assemble(checked.forecast, checked.plan, checked.workloads, checked.book, checked.curves, today=wanted.today)
+    case = assemble(
+        checked.forecast,
+        checked.plan,
+        checked.workloads,
+        checked.book,
+        checked.curves,
+        today=wanted.today,
+        noted=checked.notes,
+    )
     step("solving")
     try:
         solution = solve(case.problem, gap=wanted.gap, time_limit_s=wanted.time_limit_s, progress=progress)

@@ -66,7 +66,9 @@ def print_checked(checked: Checked) -> None:
     """What was understood."""
     console = Console()
     forecast = checked.forecast
-    console.print(_text(f"{forecast.path}: {forecast.hours:,} hours, {len(forecast.workloads)} workloads, no faults."))
+    count = len(forecast.workloads)
+    streams = f"{count} workload{'s' * (count != 1)}"
+    console.print(_text(f"{forecast.path}: {forecast.hours:,} hours, {streams}, no faults."))
     for name, spec in zip(forecast.workloads, checked.workloads, strict=True):
         slo = ", ".join(f"{limit} {value:g} s" for limit, value in spec.slo.limits.items())
         console.print(_text(f"  {name}: {spec.model}, {slo}, {spec.slo.attainment:.0%} of requests"))
