@@ -253,7 +253,12 @@ def test_bench_killed_in_mid_run_leaves_nothing_and_resumes(tmp_path: Path) -> N
 def test_ctrl_c_ends_everything_and_names_the_way_on(tmp_path: Path) -> None:
     """SIGINT in mid-stage: status 130, no traceback, no process left, what is finished is safe."""
     place = Place(tmp_path)
-    bench = place.start(*place.arguments, "--stage-seconds", "9")
+    # a shell starts background jobs with SIGINT ignored, which children inherit: here it must not be
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        bench = place.start(*place.arguments, "--stage-seconds", "9")
+    finally:
+        signal.signal(signal.SIGINT, inherited)
     place.wait_for(".shape-0-100x20-load-1/progress-0.bin", bench)
     time.sleep(1)
     bench.send_signal(signal.SIGINT)
