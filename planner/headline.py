@@ -129,7 +129,8 @@ def _flexible(supplies: tuple[Supply, ...], *, served_all: bool) -> str:
 
 def _money(case: Case, strategies: tuple[Baseline, ...], solution: Solution) -> str:
     months = case.span.months
-    length = f"{months:g} month{'s' * (months != 1)}" if case.plan.horizon.hours is None else f"{case.span.hours} hours"
+    count, unit = (months, "month") if case.plan.horizon.hours is None else (case.span.hours, "hour")
+    length = f"{count:g} {unit}{'s' * (count != 1)}"
     text = f"The bill is {solution.cost_usd:,.0f} USD over {length} ({solution.cost_usd / months:,.0f} a month)"
     penalty = (
         float(present_hours(solution) @ hourly_usd(solution, "unserved")) if missed_requests(solution).any() else 0.0
@@ -143,5 +144,5 @@ def _money(case: Case, strategies: tuple[Baseline, ...], solution: Solution) -> 
         moved = (
             f"{abs(change):.1%} {'less' if change >= 0 else 'more'} than" if abs(change) >= 0.0005 else "the same as"
         )
-        text += f", {moved} the best other strategy ({name})"
+        text += f", {moved} the best single strategy ({name})"
     return f"{text}; no plan can be more than {solution.gap:.2%} cheaper."

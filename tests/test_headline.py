@@ -12,6 +12,7 @@ from planner_cases import (
     PER_GPU_H,
     PLAN,
     RATES,
+    TODAY,
     Told,
     api,
     curve,
@@ -19,11 +20,15 @@ from planner_cases import (
     on_demand,
     points_of,
     reserved,
+    stated,
     told,
     write,
 )
 
 from hardware_profiles.curve import Curve, Estimate, Point, Shape
+from planner.baselines import baselines
+from planner.outcome import make_plan
+from planner.solve import solve
 
 MONTH = "[horizon]\nmonths = 1\n"
 NAME = f"{MODEL} on 1x {GPU}"
@@ -201,3 +206,18 @@ def test_a_horizon_in_hours_is_told_in_hours(tmp_path: Path) -> None:
     """24 hours, not 0.0328767 months."""
     answer: Told = told(write(tmp_path, plan=PLAN + "[horizon]\nhours = 24\n" + only("on-demand"), rows=forecast(24)))
     assert " USD over 24 hours (" in answer.plan.headline[-1]
+
+
+def test_the_saving_is_told_against_the_cheapest_single_strategy(tmp_path: Path) -> None:
+    """Mixes (no API, silos) are in the table; what the headline calls single is served in one way only."""
+    case = stated(write(tmp_path, plan=PLAN + MONTH))
+    solution = solve(case.problem, gap=1e-4)
+    strategies = baselines(case, gap=1e-4, time_limit_s=20.0)
+    plan = make_plan("review", case, solution, strategies, {}, made_on=TODAY)[0]
+    usd = {b.name: b.usd for b in strategies if b.usd is not None}
+    single = {name: amount for name, amount in usd.items() if name.startswith("all ")}
+    name = min(single, key=lambda name: single[name])
+    assert min(usd.values()) < single[name]
+    saving = 1 - plan.cost_usd / single[name]
+    assert f", {saving:.1%} less than the best single strategy ({name});" in plan.headline[-1]
+    assert all(amount >= plan.bound_usd - 0.005 for amount in usd.values())
