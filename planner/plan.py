@@ -355,7 +355,9 @@ def read_plan(path: Path) -> Plan:
         faults.add(f"cannot be read ({error.strerror})", "check the path and its permissions")
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            faults.add(detail["msg"], f"write the file as {FORMAT} says", column=".".join(map(str, detail["loc"])))
+            faults.add(
+                detail["msg"], f"write the file as {FORMAT} says", column=".".join(map(str, detail["loc"])) or None
+            )
     faults.check()
     raise AssertionError("unreachable")
 

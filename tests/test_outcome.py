@@ -119,3 +119,13 @@ def test_more_demand_never_costs_less(tmp_path: Path) -> None:
     fewer = solve(stated(write(tmp_path / "a", plan=PLAN + MONTH, rows=forecast(24, {"chat": 20000.0}))).problem)
     more = solve(stated(write(tmp_path / "b", plan=PLAN + MONTH, rows=forecast(24, {"chat": 22000.0}))).problem)
     assert more.cost_usd >= fewer.bound_usd
+
+
+def test_a_plan_file_cut_short_is_one_fault(tmp_path: Path) -> None:
+    """What is no JSON has no key to name."""
+    path = tmp_path / "plan.json"
+    path.write_text('{"format": "spillway-plan/1"', encoding="utf-8")
+    with pytest.raises(InputError) as raised:
+        read_plan(path)
+    (fault,) = raised.value.faults
+    assert (fault.column, fault.what) == (None, "Invalid JSON: EOF while parsing an object at line 1 column 28")
