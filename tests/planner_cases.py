@@ -84,7 +84,7 @@ def points_of(tokens: tuple[int, int], rate: float) -> tuple[Point, ...]:
     return tuple(_point(tokens, rate * factor, share) for factor, share in ((0.5, 1.0), (1.0, 0.95), (2.0, 0.0)))
 
 
-def _point(tokens: tuple[int, int], rate: float, share: float, requests: int = 200) -> Point:
+def _point(tokens: tuple[int, int], rate: float, share: float, requests: int = 100) -> Point:
     good, late = Sample(ttft_s=0.5, tpot_s=0.02, e2e_s=4.5), Sample(ttft_s=1.5, tpot_s=0.02, e2e_s=5.5)
     misses = round(requests * (1 - share))
     sample = tuple(late if misses and i % (requests // misses) == 0 else good for i in range(requests))
