@@ -1,8 +1,10 @@
 """Two curves, level by level: faster, slower or cannot tell.
 
-For each shape and load that both have: the ratio second / first of throughput, median TTFT and median TPOT. Both
+For each shape and load that both have: the ratio second / first of throughput, median TTFT and median TPOT. Shapes are
+means over what was served, which luck moves a little where lengths are drawn: within 3 % they are the same one. Both
 measurements are independent, so the difference's 95 % half-width is the root of the sum of squares of the two; where it
-covers zero, or a curve has no interval, nobody can tell.
+covers zero, or a curve has no interval, nobody can tell. The intervals hold what varies inside a run; what varies
+between runs (another machine, a hotter room) shows only by measuring twice.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from rich.table import Table
 
 from hardware_profiles.curve import Curve, Estimate, Point
 
+SAME_SHAPE = 0.03
 Comparison = Literal["faster", "slower", "cannot tell"]
 
 
@@ -47,8 +50,12 @@ def difference(first: Estimate | None, second: Estimate | None, *, lower_is_fast
 
 def common_levels(first: Curve, second: Curve) -> list[tuple[Point, Point]]:
     """Points of the same shape, mode and load in both; marked ones left out."""
-    known = {_level(point): point for point in second.usable_points}
-    return [(point, known[_level(point)]) for point in first.usable_points if _level(point) in known]
+    pairs = []
+    for point in first.usable_points:
+        alike = [other for other in second.usable_points if _same_level(point, other)]
+        if alike:
+            pairs.append((point, min(alike, key=lambda other: _apart(point, other))))
+    return pairs
 
 
 def comparison_table(first: Curve, second: Curve) -> Table:
@@ -58,7 +65,7 @@ def comparison_table(first: Curve, second: Curve) -> Table:
         table.add_column(column, justify="left" if not column else "right")
     for a, b in common_levels(first, second):
         rows = (
-            difference(_throughput(a), _throughput(b), lower_is_faster=False),
+            difference(a.output_rate, b.output_rate, lower_is_faster=False),
             difference(a.ttft_s.get("p50"), b.ttft_s.get("p50"), lower_is_faster=True),
             difference(a.tpot_s.get("p50"), b.tpot_s.get("p50"), lower_is_faster=True),
         )
@@ -71,15 +78,20 @@ def comparison_table(first: Curve, second: Curve) -> Table:
     return table
 
 
-def _throughput(point: Point) -> Estimate:
-    return Estimate(value=point.output_tokens_per_s)
-
-
 def _half_width(estimate: Estimate) -> float | None:
     if estimate.low is None or estimate.high is None:
         return None
     return max(estimate.high - estimate.value, estimate.value - estimate.low)
 
 
-def _level(point: Point) -> tuple[object, ...]:
-    return point.shape, point.mode, point.load, point.offered_rate_per_s
+def _same_level(first: Point, second: Point) -> bool:
+    size = first.mode, first.load, first.offered_rate_per_s
+    return size == (second.mode, second.load, second.offered_rate_per_s) and _apart(first, second) <= SAME_SHAPE
+
+
+def _apart(first: Point, second: Point) -> float:
+    """The largest relative difference of input, uncached input and output tokens."""
+    pairs = [
+        (of.input_tokens, of.input_tokens - of.cached_tokens, of.output_tokens) for of in (first.shape, second.shape)
+    ]
+    return max(abs(a - b) / max(a, b) if a or b else 0.0 for a, b in zip(*pairs, strict=True))

@@ -77,7 +77,7 @@ def point_row(point: Point) -> tuple[str, ...]:
     return (
         _load(point),
         _number(point.throughput_per_s, ".3g"),
-        _number(point.output_tokens_per_s, ".4g"),
+        _with_interval(point.output_rate, ".4g"),
         _ms(typical(ttft), interval=True),
         _ms(ttft.get("p95")),
         _ms(typical(tpot), interval=True),
@@ -194,8 +194,13 @@ def _shape_text(shape: Shape) -> str:
 def _ms(estimate: Estimate | None, *, interval: bool = False) -> str:
     if estimate is None:
         return ""
-    told = f"{estimate.value * 1e3:.3g}"
-    if not interval or estimate.low is None or estimate.high is None or not estimate.value:
+    scaled = Estimate.model_validate({key: x and x * 1e3 for key, x in estimate.model_dump().items()})
+    return _with_interval(scaled, ".3g") if interval else format(scaled.value, ".3g")
+
+
+def _with_interval(estimate: Estimate, form: str) -> str:
+    told = format(estimate.value, form)
+    if estimate.low is None or estimate.high is None or not estimate.value:
         return told
     half = max(estimate.high - estimate.value, estimate.value - estimate.low)
     return f"{told} ±{half / estimate.value:.0%}"

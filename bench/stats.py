@@ -295,12 +295,15 @@ def window_point(records: Records, window: Window, stage: Stage, *, seed: int = 
     tpot = tpot_s(served)
     sent_rate = stage.rate_per_s or len(rows) / window.length_s
     load: dict[str, Any] = {"offered_rate_per_s": sent_rate} if scheduled else {"load": stage.load}
+    output = output_tokens_per_s(records, window, mode=stage.mode)
+    bounds = None if output.low is None or output.high is None else (output.low, output.high)
     return Point(
         shape=_shape(served if len(served) else rows, stage),
         mode=stage.mode,
         **load,
         throughput_per_s=throughput_per_s(records, window, mode=stage.mode).value,
-        output_tokens_per_s=output_tokens_per_s(records, window, mode=stage.mode).value,
+        output_tokens_per_s=output.value,
+        output_tokens_per_s_interval=bounds,
         input_tokens_per_s=input_tokens_per_s(records, window, mode=stage.mode).value,
         ttft_s=percentiles(ttft_s(served, scheduled=scheduled)),
         tpot_s=percentiles(tpot),

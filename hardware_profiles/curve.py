@@ -3,7 +3,8 @@
 This file format is the seam between `bench`, which writes curves, and `planner`, which reads them.
 
 Format history
-    spillway-curve/1 (2026-11-20): first version.
+    spillway-curve/1 (2026-11-20): first version. Later that day, optional, so that older files stay valid:
+        `output_tokens_per_s_interval` of a point; None in what was written before it.
 
 Rules that every reader and writer may rely on
 * One unit per quantity, in its name: seconds, tokens, requests per second, watts, joules. The unknown is None.
@@ -18,6 +19,7 @@ Rules that every reader and writer may rely on
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable
@@ -96,6 +98,8 @@ class Point(Value):
     throughput_per_s: NonNegative
     """Requests served per second."""
     output_tokens_per_s: NonNegative
+    output_tokens_per_s_interval: tuple[NonNegative, NonNegative] | None = None
+    """Low and high of its 95 % interval, by batch means over the window; None in published curves."""
     input_tokens_per_s: NonNegative | None = None
     ttft_s: dict[Statistic, Estimate] = {}
     tpot_s: dict[Statistic, Estimate] = {}
@@ -122,6 +126,19 @@ class Point(Value):
         ):
             raise ValueError("a closed-loop point has `load`, an open-loop point has `offered_rate_per_s`")
         return self
+
+    @model_validator(mode="after")
+    def _interval_holds_its_value(self) -> Self:
+        low, high = self.output_tokens_per_s_interval or (0.0, math.inf)
+        if not low <= self.output_tokens_per_s <= high:
+            raise ValueError("`output_tokens_per_s` lies outside `output_tokens_per_s_interval`")
+        return self
+
+    @property
+    def output_rate(self) -> Estimate:
+        """Output tokens per second with the interval, as latencies have theirs."""
+        low, high = self.output_tokens_per_s_interval or (None, None)
+        return Estimate(value=self.output_tokens_per_s, low=low, high=high)
 
     @property
     def usable(self) -> bool:

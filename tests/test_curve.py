@@ -177,6 +177,16 @@ def test_a_mode_comes_with_its_load() -> None:
             Point.model_validate({"shape": shape, "throughput_per_s": 1, "output_tokens_per_s": 1, **wrong})
 
 
+def test_an_interval_holds_its_value() -> None:
+    """Throughput outside its own interval is refused; without one its bounds are unknown."""
+    told = {"shape": Shape(input_tokens=10, output_tokens=1), "mode": "closed", "load": 1, "throughput_per_s": 1}
+    with pytest.raises(ValueError, match="`output_tokens_per_s` lies outside `output_tokens_per_s_interval`"):
+        Point.model_validate({**told, "output_tokens_per_s": 1, "output_tokens_per_s_interval": (2, 3)})
+    known = Point.model_validate({**told, "output_tokens_per_s": 2.5, "output_tokens_per_s_interval": (2, 3)})
+    assert known.output_rate == Estimate(value=2.5, low=2, high=3)
+    assert Point.model_validate({**told, "output_tokens_per_s": 1}).output_rate == Estimate(value=1)
+
+
 def test_a_failed_point_is_kept_but_not_used() -> None:
     """A failed check marks its point; an unknown verdict does not."""
     failed = point(8, checks=(Check(name="client", verdict="fail", reason="the client was busy"),))

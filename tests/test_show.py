@@ -131,8 +131,25 @@ def test_levels_in_common() -> None:
     """Same shape, mode and load, on both sides usable; the table says when there is none."""
     other = curve(point(1, ttft_s={"p50": estimate(0.05, 0.001)}), point(2), point(8))
     assert [first.load for first, _ in common_levels(TWO, other)] == [1]
+    assert common_levels(TWO, curve(point(1, shape=Shape(input_tokens=1050, output_tokens=250))))
+    assert not common_levels(TWO, curve(point(1, shape=Shape(input_tokens=1050, output_tokens=240))))
+    assert not common_levels(TWO, curve(point(1, shape=SHAPE.model_copy(update={"cached_tokens": 512}))))
     row = next(line for line in printed(comparison_table(TWO, other)).splitlines() if line.startswith("│"))
     assert [cell.strip() for cell in row.split("│")[1:-1]] == [
         *("1024/256", "1", "1.000", "cannot tell", "0.500", "faster", "1.000", "cannot tell")
     ]
     assert "no shape and load in common" in printed(comparison_table(TWO, curve(point(64))))
+
+
+def test_throughput_is_compared_by_its_interval() -> None:
+    """128 tokens/s known within 2 % against 135 known within 2 %: faster; within 10 %: cannot tell; and it is shown."""
+
+    def told(share: float) -> list[Any]:
+        ways = (128.0, 135.0)
+        bounds = [{"output_tokens_per_s_interval": (x * (1 - share), x * (1 + share))} for x in ways]
+        one, two = (point(1, output_tokens_per_s=x, **more) for x, more in zip(ways, bounds, strict=True))
+        row = next(line for line in printed(comparison_table(curve(one), curve(two))).splitlines() if "│" in line)
+        return [point_row(one)[2], *[cell.strip() for cell in row.split("│")[3:5]]]
+
+    assert told(0.02) == ["128 ±2%", "1.055", "faster"]
+    assert told(0.10) == ["128 ±10%", "1.055", "cannot tell"]
