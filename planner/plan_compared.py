@@ -1,0 +1,89 @@
+"""What a plan is compared with: other strategies, other figures, the last review."""
+
+from __future__ import annotations
+
+from hardware_profiles.curve import Value
+
+LAST_PLAN = "last plan at today's prices"
+"""The strategy that keeps the last review's purchases."""
+
+
+class Baseline(Value):
+    """Another strategy, priced by the same programme."""
+
+    name: str
+    usd: float | None
+    """None where it cannot serve everything."""
+    gap: float | None
+    note: str
+    paid: tuple[float, ...] = ()
+    """USD paid at the start, then by the end of each month of the horizon."""
+    forbidden: bool = False
+    """Whether a rule of plan.toml rules it out; `usd` is None then."""
+
+
+class Sensitivity(Value):
+    """One figure moved to both ends of a range (factors of what the plan assumes), everything decided again."""
+
+    driver: str
+    low: float
+    high: float
+    usd_low: float
+    usd_high: float
+    decision_low: dict[str, float]
+    """GPUs bought or reserved by kind of supply."""
+    decision_high: dict[str, float]
+    turns_below: float | None
+    """Factor below which the plan's decision is no longer the best; None: it holds over the range."""
+    turns_above: float | None
+    decision_below: dict[str, float] | None = None
+    """What is decided where it turns; None where it does not."""
+    decision_above: dict[str, float] | None = None
+
+
+class PriceMove(Value):
+    """One price in the last review and now."""
+
+    name: str
+    unit: str
+    old_usd: float
+    new_usd: float
+
+
+class Miss(Value):
+    """What the last plan expected of a workload in a period, and what came."""
+
+    workload: str
+    planned_requests: float
+    actual_requests: float
+    planned_tokens: float
+    actual_tokens: float
+
+
+class Hindsight(Value):
+    """What a commitment cost in a period, and what its work would have cost at the cheapest API."""
+
+    name: str
+    paid_usd: float
+    worth_usd: float
+
+
+class Since(Value):
+    """What changed since the last review; None where no actuals say it."""
+
+    name: str
+    made_on: str
+    moves: tuple[PriceMove, ...]
+    gone: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    start: str | None = None
+    end: str | None = None
+    misses: tuple[Miss, ...] = ()
+    planned_usd: float | None = None
+    actual_usd: float | None = None
+    volume_usd: float | None = None
+    """The four effects add up to actual less planned cost (see `variance.py`)."""
+    mix_usd: float | None = None
+    utilisation_usd: float | None = None
+    price_usd: float | None = None
+    hindsights: tuple[Hindsight, ...] = ()

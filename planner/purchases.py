@@ -1,0 +1,144 @@
+"""What is bought, rented and called, line by line, with the reason for each purchase.
+
+Nothing is decided here: every figure is a sum over the solution.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from planner.attribution import hourly_usd, offer_charges_usd, offer_lines
+from planner.plan import SUPPLY_ORDER, Amount, Purchase, Supply
+from planner.problem import Array
+from planner.supplies import EndpointInfo, OfferInfo
+from planner.told import Told
+
+
+def purchases(told: Told) -> list[Purchase]:
+    """Every purchase by epoch, and what is switched on by the hour, in the order of schemes."""
+    found = []
+    for o, info in enumerate(told.case.offers):
+        if info.offer.placed == "epoch":
+            for m in np.flatnonzero(told.solution.fleet.buy[o]):
+                found.append(_bought(told, o, info, int(m)))
+        elif told.done.gpus_held[o].any():
+            found.append(_switched_on(told, o, info))
+    return sorted(found, key=lambda p: (SUPPLY_ORDER.index(p.scheme), p.epoch, p.offer))
+
+
+def _bought(told: Told, o: int, info: OfferInfo, m: int) -> Purchase:
+    problem = told.case.problem
+    units = float(told.solution.fleet.buy[o, m])
+    lines = offer_lines(told.solution, o, m)
+    gpu_h = units * info.gpus_per_unit * sum(problem.epochs[n].hours for n in problem.active_epochs(info.offer, m))
+    return _purchase(told, o, info, units=units, epoch=problem.epochs[m].name, lines=lines, gpu_h=gpu_h)
+
+
+def _switched_on(told: Told, o: int, info: OfferInfo) -> Purchase:
+    usd = float(told.present_h @ hourly_usd(told.solution, "on", o))
+    gpu_h = float(told.weight_h @ told.done.gpus_held[o])
+    units = float(told.done.gpus_held[o].max()) / info.gpus_per_unit
+    return _purchase(told, o, info, units=units, epoch="by the hour", lines=(("on demand", usd),), gpu_h=gpu_h)
+
+
+def _purchase(
+    told: Told,
+    o: int,
+    info: OfferInfo,
+    *,
+    units: float,
+    epoch: str,
+    lines: tuple[tuple[str, float], ...],
+    gpu_h: float,
+) -> Purchase:
+    usd = sum(value for _, value in lines)
+    held, busy = (float(told.weight_h @ array[o]) for array in (told.done.gpus_held, told.done.gpus_busy))
+    use = busy / held if held else 0.0
+    return Purchase(
+        offer=info.label,
+        scheme=info.scheme,
+        provider=info.provider,
+        gpu=info.gpu,
+        units=units,
+        gpus=units * info.gpus_per_unit,
+        epoch=epoch,
+        term_months=info.term_months,
+        usd=usd,
+        lines=tuple(Amount(name=name, usd=value) for name, value in lines),
+        usd_per_gpu_h=usd / gpu_h if gpu_h else None,
+        utilisation=use,
+        source=info.source,
+        lead_months=info.offer.lead_epochs or None,
+        why=_why(told, o, use),
+    )
+
+
+def _why(told: Told, o: int, use: float) -> str:
+    """What all purchases of an offer carry, at what price a million tokens, against the cheapest API for the same."""
+    usd = _offer_usd(told, o)
+    requests = told.weight_h @ told.done.by_offer[o]
+    tokens = float(requests @ told.tokens_per_request) / 1e6
+    if tokens <= 0:
+        return "serves nothing in this plan"
+    said = f"{use:.0%} of its capacity at the SLO is used; {usd / tokens:.3f} USD per million tokens it serves"
+    prices = [[usd if usd is not None else np.inf for usd in e.usd_per_request] for e in told.case.problem.endpoints]
+    cheapest = np.min(prices, axis=0) if prices else np.full(len(requests), np.inf)
+    api = float(requests[requests > 0] @ cheapest[requests > 0])
+    if np.isfinite(api):
+        return f"{said}, where the cheapest API would take {api / tokens:.3f} for the same requests"
+    return f"{said}, and no API sells all of it"
+
+
+def supplies(told: Told) -> list[Supply]:
+    """What every supply that is used carries and costs."""
+    total = float((told.weight_h @ told.solution.blocks.demand).sum())
+    tokens_of = told.tokens_per_request
+    all_tokens = float(told.weight_h @ told.solution.blocks.demand @ tokens_of)
+    found = []
+
+    def add(info: OfferInfo | EndpointInfo, requests: Array, usd: float, full: float | None = None) -> None:
+        tokens = float(requests @ tokens_of)
+        found.append(
+            Supply(
+                name=info.label,
+                scheme=info.scheme if isinstance(info, OfferInfo) else "api",
+                requests=float(requests.sum()),
+                request_share=float(requests.sum()) / total if total else 0.0,
+                input_tokens=float(requests @ told.input_per_request),
+                output_tokens=float(requests @ told.output_per_request),
+                token_share=tokens / all_tokens if all_tokens else 0.0,
+                usd=usd,
+                full_usd_per_mtok=full / tokens * 1e6 if tokens and full is not None else None,
+                source=info.source,
+            )
+        )
+
+    for o, info in enumerate(told.case.offers):
+        if told.done.gpus_held[o].any():
+            requests, usd = told.weight_h @ told.done.by_offer[o], _offer_usd(told, o)
+            add(info, requests, usd, _full_use_usd(told, o, usd))
+    for e, endpoint in enumerate(told.case.endpoints):
+        if told.done.by_endpoint[e].any():
+            usd = float(told.present_h @ hourly_usd(told.solution, "api", e))
+            add(endpoint, told.weight_h @ told.done.by_endpoint[e], usd)
+    return sorted(found, key=lambda s: (SUPPLY_ORDER.index(s.scheme), s.name))
+
+
+def _offer_usd(told: Told, o: int) -> float:
+    """All that an offer costs over the horizon: purchases, fixed charges, hours on demand, busy power."""
+    bought = sum(usd for m in range(len(told.case.problem.epochs)) for _, usd in offer_lines(told.solution, o, m))
+    bought += float(offer_charges_usd(told.solution)[o])
+    return bought + float(told.present_h @ hourly_usd(told.solution, "on", o)) + _busy_usd(told, o)
+
+
+def _full_use_usd(told: Told, o: int, usd: float) -> float:
+    """What the work of an offer would cost if every GPU-hour that is paid were full: only the used part of the rest."""
+    held, busy = (float(told.weight_h @ array[o]) for array in (told.done.gpus_held, told.done.gpus_busy))
+    power = _busy_usd(told, o)
+    return power + (usd - power) * (busy / held if held else 0.0)
+
+
+def _busy_usd(told: Told, o: int) -> float:
+    problem, offer = told.case.problem, told.case.offers[o].offer
+    price = max(problem.pools[problem.pool_index[pool]].busy_usd_per_gpu_h for pool in offer.covers)
+    return float(told.present_h @ told.done.gpus_busy[o]) * price
