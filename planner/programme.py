@@ -12,7 +12,7 @@ Variables (all >= 0; only for allowed pairs)
     served[k,d,t]   requests per hour that deployment d serves
     api[k,e,t]      requests per hour that endpoint e serves
     unserved[k,t]   requests per hour nobody serves, at a penalty
-    cost[t]         USD per hour of block t (only where planes bound it)
+    cost[t]         USD per hour of block t (only in the master, in place of the block's own variables)
 
 Parameters (units in `problem.py`)
     active(o,m) = existing[o,m] + sum of buy[o,n] over purchases n that supply in m; w[t] hours; r[m] discount.
@@ -30,7 +30,7 @@ that of energy systems (PyPSA, Brown et al., J. Open Research Software 2018): GP
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,23 +82,39 @@ class Programme:
     cost: dict[int, Any] = field(default_factory=dict)
 
 
-def build(
-    problem: Problem, relax: Relax = Relax(), name: str = "spillway", planes: tuple[Plane, ...] = ()
-) -> Programme:
-    """State the programme of `problem`; nothing is solved here. `planes` tighten a relaxed one."""
+def build(problem: Problem, relax: Relax = Relax(), name: str = "spillway") -> Programme:
+    """State the programme of `problem`; nothing is solved here."""
+    import pulp
+
+    programme = Programme(problem, relax, pulp.LpProblem(name, pulp.LpMinimize))
+    first_stage_variables(programme)
+    fixed_charge_variables(programme)
+    for block in range(len(problem.blocks)):
+        block_variables(programme, block)
+    return _stated(programme, EVERY_BLOCK)
+
+
+def build_master(problem: Problem, planes: tuple[Plane, ...], relax: Relax, name: str = "master") -> Programme:
+    """State what is bought and placed, with the blocks' costs bounded from below by `planes` in place of the blocks."""
     import pulp
 
     programme = Programme(problem, relax, pulp.LpProblem(name, pulp.LpMinimize), planes)
     first_stage_variables(programme)
     fixed_charge_variables(programme)
     for block in range(len(problem.blocks)):
-        block_variables(programme, block)
+        programme.cost[block] = programme.lp.add_variable(f"cost.{block}")
+    return _stated(programme, MASTER)
+
+
+def _stated(programme: Programme, families: tuple[Callable[[Programme, int], Iterator[Row]], ...]) -> Programme:
+    import pulp
+
     programme.lp.setObjective(pulp.LpAffineExpression(list(_costs(programme))))
     for family in FIRST_STAGE:
         for row, constraint in family(programme):
             programme.lp.addConstraint(constraint, row)
-    for block in range(len(problem.blocks)):
-        for by_block in (*EVERY_BLOCK, *PLANES):
+    for block in range(len(programme.problem.blocks)):
+        for by_block in families:
             for row, constraint in by_block(programme, block):
                 programme.lp.addConstraint(constraint, row)
     return programme
@@ -158,8 +174,6 @@ def block_variables(programme: Programme, t: int) -> None:
             if endpoint.usd_per_request[k] is not None:
                 programme.api[k, e, t] = _variable(programme, f"api.{name}.{endpoint.name}.{t}")
         programme.unserved[k, t] = _variable(programme, f"unserved.{name}.{t}")
-    if programme.planes:
-        programme.cost[t] = programme.lp.add_variable(f"cost.{t}")
 
 
 def stock(programme: Programme) -> Iterator[Row]:
@@ -286,13 +300,6 @@ def endpoint_tokens(programme: Programme, t: int) -> Iterator[Row]:
             yield f"endpoint_tokens.{endpoint.name}.{t}", _row(terms, "<=", endpoint.tokens_per_h)
 
 
-def block_cost(programme: Programme, t: int) -> Iterator[Row]:
-    """cost[t] = usage on + busy served + price api + penalty unserved, where planes bound it."""
-    if t in programme.cost:
-        terms = [*block_costs(programme, t), (programme.cost[t], -1.0)]
-        yield f"block_cost.{t}", _row(terms, "==", 0.0)
-
-
 def cost_plane(programme: Programme, t: int) -> Iterator[Row]:
     """cost[t] + sum_d replica_usd[t,d] replicas[d,m(t)] + sum_o unit_usd[t,o] active(o,m(t)) >= usd[t], every plane."""
     problem = programme.problem
@@ -312,7 +319,7 @@ def cost_plane(programme: Programme, t: int) -> Iterator[Row]:
 
 FIRST_STAGE = (stock, site, placement, fixed_charge)
 EVERY_BLOCK = (balance, capacity, switched_on, committed, on_demand_stock, endpoint_requests, endpoint_tokens)
-PLANES = (block_cost, cost_plane)
+MASTER = (cost_plane,)
 
 
 def active(programme: Programme, o: int, m: int) -> tuple[list[Term], float]:
@@ -350,10 +357,8 @@ def _costs(programme: Programme) -> Iterator[Term]:
         yield variable, problem.fixed_usd(problem.fixed_charges[f], m)
     for t in range(len(problem.blocks)):
         present = float(problem.blocks.weight_h[t]) * problem.epochs[int(problem.blocks.epoch[t])].discount
-        if t in programme.cost:
-            yield programme.cost[t], present
-        else:
-            yield from ((variable, usd * present) for variable, usd in block_costs(programme, t))
+        costs = ((programme.cost[t], 1.0),) if t in programme.cost else block_costs(programme, t)
+        yield from ((variable, usd * present) for variable, usd in costs)
 
 
 def _sent(programme: Programme, e: int, t: int) -> Iterator[tuple[int, Any]]:

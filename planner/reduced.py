@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.problem import Array, Blocks, Ints, Problem
-from planner.solver import Flags, HourMatrix
+from planner.same_matrix import Flags
+from planner.solver import HourMatrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +48,10 @@ class Reduced:
         return values
 
 
-def reduce(problem: Problem, matrix: HourMatrix, blocks: Blocks, *, rent: bool = True) -> Reduced:
-    """What is scarce in these blocks with the fleet on the matrix's right-hand side."""
+def reduce(
+    problem: Problem, matrix: HourMatrix, blocks: Blocks, *, rent: bool = True, everywhere: bool = False
+) -> Reduced:
+    """What is scarce in these blocks with the fleet on the matrix's right-hand side (`everywhere`: or could be)."""
     ample = _Ample(problem, matrix, blocks)
     classes, usd = len(problem.classes), matrix.cost_usd
     ways, of_class = _ways(problem, matrix, ample, rent=rent)
@@ -58,7 +61,7 @@ def reduce(problem: Problem, matrix: HourMatrix, blocks: Blocks, *, rent: bool =
         mine = np.flatnonzero(of_class == k)
         way[:, k] = mine[np.argmin(price[:, mine], axis=1)]
     out_usd = np.take_along_axis(price, way, axis=1)
-    kept = _kept(problem, matrix, ample, out_usd, rent=rent)
+    kept = _kept(problem, matrix, ample, out_usd, rent=rent, everywhere=everywhere)
     rows = np.concatenate([np.arange(classes), _scarce_rows(matrix, kept)])
     inside = matrix.coefficients[np.ix_(rows, kept)]
     outside = np.vstack([np.eye(classes), np.zeros((len(rows) - classes, classes))])
@@ -126,7 +129,7 @@ def _ways(problem: Problem, matrix: HourMatrix, ample: _Ample, *, rent: bool) ->
     return np.array(ways), np.array(of_class)
 
 
-def _kept(problem: Problem, matrix: HourMatrix, ample: _Ample, out_usd: Array, *, rent: bool) -> Ints:
+def _kept(problem: Problem, matrix: HourMatrix, ample: _Ample, out_usd: Array, *, rent: bool, everywhere: bool) -> Ints:
     """Columns of what is scarce and can save something in some epoch."""
     there = {name: bool(row.max() > 0) for name, row in zip(matrix.rows, matrix.constant.T, strict=True)}
     scarce = {key[0] for family, key in matrix.columns if family == "on" and rent} - ample.offers - ample.absent
@@ -135,7 +138,7 @@ def _kept(problem: Problem, matrix: HourMatrix, ample: _Ample, out_usd: Array, *
     for i, (family, key) in enumerate(matrix.columns):
         keep = False
         if family == "served":
-            keep = key[1] in fed or there[f"capacity.{problem.deployments[key[1]].name}"]
+            keep = everywhere or key[1] in fed or there[f"capacity.{problem.deployments[key[1]].name}"]
         elif family == "api":
             keep = key[1] not in ample.endpoints
         elif family in ("on", "rented"):

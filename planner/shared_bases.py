@@ -18,24 +18,34 @@ orders of magnitude apart. Source: parametric linear programming (Gal, Postoptim
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from planner.problem import Array, Ints
+from planner.same_matrix import Flags, SameMatrix
 
 _TOLERANCE = 1e-9
-_LOOSE = 1e-7
 _CHUNK = 4096
+_MOST_BYTES = 64 * 2**20
 Basis = tuple[int, ...]
-Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass
 class Bases:
-    """Bases found so far: they are tried first on the next set of programmes with the same rows and columns."""
+    """Bases found so far, with their inverses: they are tried first on the next programmes with the same A.
 
-    found: dict[Basis, None] = field(default_factory=dict)
+    `row` and `column` are the scales in which the inverses hold; the oldest bases are forgotten when memory is short.
+    """
+
+    found: dict[Basis, Array] = field(default_factory=dict)
+    row: Array | None = None
+    column: Array | None = None
+
+    def keep(self, basis: Basis, inverse: Array) -> None:
+        """Remember a basis."""
+        self.found[basis] = inverse
+        if len(self.found) * inverse.nbytes > _MOST_BYTES:
+            del self.found[next(iter(self.found))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,22 +59,25 @@ class Optima:
 
 
 def solve_many(a: Array, equality: Flags, c: Array, b: Array, bases: Bases | None = None) -> Optima:
-    """Optimal x for every row of `b`; raises RuntimeError naming the first programme without an optimum.
+    """Optimal x for every row of `b`; raises RuntimeError where a programme has none.
 
     Shapes: a [R, C], equality [R], c [C], b [T, R]. `bases` is read and added to.
     """
     bases = bases if bases is not None else Bases()
-    scaled = _Scaled(a, equality, c, b)
+    scaled = _Scaled(a, equality, c, b, bases)
     found = _Found(scaled)
     found.try_known(bases)
-    lp: _OneProgramme | None = None
+    lp: SameMatrix | None = None
     while len(found.left):
-        lp = lp or _OneProgramme(scaled)
+        lp = lp or SameMatrix(scaled.a, equality, scaled.c, tolerance=_TOLERANCE)
         t = int(found.left[len(found.left) // 2])
-        basis, x, dual = lp.solve(scaled.b[t], t)
+        lp.right_hand_side(scaled.b[t])
+        _, x, dual = lp.solve()
+        basis = lp.basis()
         if basis not in found.known:
-            bases.found[basis] = None
-            found.try_new(basis)
+            inverse = found.try_new(basis)
+            if inverse is not None:
+                bases.keep(basis, inverse)
         if found.basis[t] < 0:
             found.accept(t, x, dual)
     return found.optima()
@@ -73,13 +86,15 @@ def solve_many(a: Array, equality: Flags, c: Array, b: Array, bases: Bases | Non
 class _Scaled:
     """The programmes in units in which right-hand sides are of order one; columns [structural | logical]."""
 
-    def __init__(self, a: Array, equality: Flags, c: Array, b: Array) -> None:
-        largest = np.abs(b).max(axis=0)
-        self.row = np.where(equality & (largest > 0), 1 / np.where(largest > 0, largest, 1.0), 1.0)
-        scaled = a * self.row[:, None]
-        in_balance = np.abs(scaled[equality]).max(axis=0) if equality.any() else np.zeros(a.shape[1])
-        self.column = np.where(in_balance > 0, 1 / np.where(in_balance > 0, in_balance, 1.0), 1.0)
-        self.a = scaled * self.column
+    def __init__(self, a: Array, equality: Flags, c: Array, b: Array, bases: Bases) -> None:
+        if bases.row is None or bases.column is None:
+            largest = np.abs(b).max(axis=0)
+            bases.row = np.where(equality & (largest > 0), 1 / np.where(largest > 0, largest, 1.0), 1.0)
+            scaled = np.abs(a * bases.row[:, None])[equality]
+            in_balance = scaled.max(axis=0) if equality.any() else np.zeros(a.shape[1])
+            bases.column = np.where(in_balance > 0, 1 / np.where(in_balance > 0, in_balance, 1.0), 1.0)
+        self.row, self.column = bases.row, bases.column
+        self.a = a * self.row[:, None] * self.column
         self.c = c * self.column
         self.b = b * self.row
         self.equality = equality
@@ -110,12 +125,12 @@ class _Found:
 
     def try_known(self, bases: Bases) -> None:
         """Every basis of `bases` where its dual value is the highest."""
-        tried = [(basis, inverse) for basis in bases.found if (inverse := self._inverse(basis)) is not None]
+        tried = list(bases.found.items())
         self.known.update(bases.found)
         if not tried:
             return
-        cost = self.scaled.full_cost
-        dual = np.array([cost[np.array(basis)] @ inverse for basis, inverse in tried])
+        cost = self.scaled.full_cost[np.array([basis for basis, _ in tried])]
+        dual = np.array([row @ inverse for row, (_, inverse) in zip(cost, tried, strict=True)])
         usable = np.flatnonzero(self.scaled.dual_feasible(dual))
         for start in range(0, len(self.best), _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, len(self.best)))
@@ -129,20 +144,21 @@ class _Found:
                 self._take(basis, inverse, dual[usable[place]], here)
         self.left = np.flatnonzero(self.basis < 0)
 
-    def try_new(self, basis: Basis) -> None:
-        """One more basis, on what is left."""
+    def try_new(self, basis: Basis) -> Array | None:
+        """One more basis, on what is left; returns its inverse."""
         self.known.add(basis)
         inverse = self._inverse(basis)
         if inverse is None:
-            return
+            return None
         dual = self.scaled.full_cost[np.array(basis)] @ inverse
         if not self.scaled.dual_feasible(dual[None, :])[0]:
-            return
+            return inverse
         value = self.scaled.b[self.left] @ dual
         near = value >= self.best[self.left] - self._margin(self.left)
         self.best[self.left] = np.maximum(self.best[self.left], value)
         self._take(basis, inverse, dual, self.left[near])
         self.left = self.left[self.basis[self.left] < 0]
+        return inverse
 
     def accept(self, t: int, x: Array, dual: Array) -> None:
         """Take HiGHS's own solution of programme t, which its basis reproduces only beyond our tolerance."""
@@ -186,66 +202,3 @@ class _Found:
             self.cost[solved] = x @ scaled.c
             self.basis[solved] = len(self.duals)
             self.duals.append(dual)
-
-
-class _OneProgramme:
-    """HiGHS with the matrix loaded once; only row bounds change between solves (dual simplex, warm)."""
-
-    def __init__(self, scaled: _Scaled) -> None:
-        import highspy
-
-        rows, columns = scaled.a.shape
-        lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = columns, rows
-        lp.col_cost_ = scaled.c
-        lp.col_lower_ = np.zeros(columns)
-        lp.col_upper_ = np.full(columns, highspy.kHighsInf)
-        lp.row_lower_ = np.where(scaled.equality, 0.0, -highspy.kHighsInf)
-        lp.row_upper_ = np.zeros(rows)
-        column, row = np.nonzero(scaled.a.T)
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_ = np.searchsorted(column, np.arange(columns + 1))
-        lp.a_matrix_.index_ = row
-        lp.a_matrix_.value_ = scaled.a[row, column]
-        self.solver: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # highspy is typed in part
-        for option, value in (("output_flag", False), ("threads", 1), ("presolve", "off"), ("solver", "simplex")):
-            self.solver.setOptionValue(option, value)
-        for option in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
-            self.solver.setOptionValue(option, _TOLERANCE)
-        self.solver.passModel(lp)
-        self.scaled = scaled
-        self.optimal = highspy.HighsModelStatus.kOptimal
-        self.infinity = highspy.kHighsInf
-        self.places = np.arange(rows, dtype=np.int32)
-
-    def solve(self, b: Array, t: int) -> tuple[Basis, Array, Array]:
-        lower = np.where(self.scaled.equality, b, -self.infinity)
-        self.solver.changeRowsBounds(len(b), self.places, lower, b)
-        self._run(t)
-        columns = self.scaled.a.shape[1]
-        _, basic = self.solver.getBasicVariables()
-        solution = self.solver.getSolution()
-        basis = tuple(int(j) for j in np.sort(np.where(basic >= 0, basic, columns - basic - 1)))
-        return basis, np.array(solution.col_value), np.array(solution.row_dual)
-
-    def _run(self, t: int) -> None:
-        """Solve; where a warm start or our tolerance defeats the simplex method, afresh, then at HiGHS's own tolerance.
-
-        A looser solution is still checked: its basis is tried at our tolerance before the solution itself is taken.
-        """
-        self.solver.run()
-        if self.solver.getModelStatus() == self.optimal:
-            return
-        statuses = [str(self.solver.getModelStatus())]
-        for tolerance in (_TOLERANCE, _LOOSE):
-            for option in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
-                self.solver.setOptionValue(option, tolerance)
-            self.solver.clearSolver()
-            self.solver.run()
-            statuses.append(str(self.solver.getModelStatus()))
-            if self.solver.getModelStatus() == self.optimal:
-                break
-        for option in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
-            self.solver.setOptionValue(option, _TOLERANCE)
-        if self.solver.getModelStatus() != self.optimal:
-            raise RuntimeError(f"programme {t} has no optimum: {', '.join(statuses)}")

@@ -18,10 +18,15 @@ import numpy as np
 
 from planner.problem import Array, Blocks, Ints, Problem
 from planner.programme import EVERY_BLOCK, Programme, Relax, block_costs, build, whole_by_itself
+from planner.same_matrix import Flags
 
 Status = Literal["optimal", "feasible", "infeasible", "unbounded", "nothing found"]
 SEED = 20261120
-Flags = np.ndarray[Any, np.dtype[np.bool_]]
+_MASTER_OPTIONS: dict[str, Any] = {
+    "mip_heuristic_run_feasibility_jump": False,
+    "mip_heuristic_run_rins": False,
+    "mip_heuristic_run_root_reduced_cost": False,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +46,28 @@ class Answer:
     bound_usd: float
     fleet: Fleet | None
     values: Array | None
-    """Block variables in the order of `HourMatrix.columns`, one row per block."""
+    """Block variables in the order of `HourMatrix.columns`, one row per block; None from a master or a relaxation."""
 
 
-def solve_programme(programme: Programme, *, gap: float, time_limit_s: float) -> Answer:
-    """Solve with HiGHS to a relative `gap` or until `time_limit_s`; one thread and a fixed seed: same in, same out."""
+def solve_programme(programme: Programme, *, gap: float, time_limit_s: float, start: Fleet | None = None) -> Answer:
+    """Solve with HiGHS to a relative `gap` or until `time_limit_s`; one thread and a fixed seed: same in, same out.
+
+    `start` is a fleet to begin with; a master is searched with one of HiGHS's heuristics, the others cost more than
+    they find there.
+    """
     import highspy
     import pulp
 
-    programme.lp.solve(
-        pulp.HiGHS(msg=False, gapRel=gap, gapAbs=0.0, timeLimit=time_limit_s, threads=1, random_seed=SEED,
-                   mip_feasibility_tolerance=1e-7)
-    )  # fmt: skip
+    class Started(pulp.HiGHS):  # type: ignore[misc]  # PuLP is not typed
+        def callSolver(self, lp: Any) -> None:  # noqa: N802  # PuLP's name
+            if start is not None:
+                places, values = _as_solution(programme, start)
+                lp.solverModel.setSolution(len(places), places, values)
+            super().callSolver(lp)
+
+    options = _MASTER_OPTIONS if programme.cost else {}
+    Started(msg=False, gapRel=gap, gapAbs=0.0, timeLimit=max(time_limit_s, 0.0), threads=1, random_seed=SEED,
+            mip_feasibility_tolerance=1e-7, **options).actualSolve(programme.lp)  # fmt: skip
     solver = programme.lp.solverModel
     info = solver.getInfo()
     found = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
@@ -65,8 +80,17 @@ def solve_programme(programme: Programme, *, gap: float, time_limit_s: float) ->
     if not found:
         return Answer(status, math.inf, bound if status != "infeasible" else math.inf, None, None)
     bound = min(bound, float(info.objective_function_value))
-    values = _block_values(programme)
+    values = None if programme.cost or programme.relax.hours else _block_values(programme)
     return Answer(status, float(info.objective_function_value), bound, _fleet(programme), values)
+
+
+def _as_solution(programme: Programme, fleet: Fleet) -> tuple[Ints, Array]:
+    pairs = [
+        (variable.index, amounts[key])
+        for family, amounts in ((programme.buy, fleet.buy), (programme.replicas, fleet.replicas))
+        for key, variable in family.items()
+    ]
+    return np.array([place for place, _ in pairs], dtype=np.int32), np.array([value for _, value in pairs], dtype=float)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from planner.dispatch import Dispatch
 from planner.problem import Blocks, Problem
+
+_PER_REQUEST = ("served", "api", "unserved")
+_IN_REQUESTS = ("balance", "endpoint_requests")
 
 
 def work_unit(problem: Problem) -> float:
@@ -49,3 +53,17 @@ def in_units(problem: Problem) -> Problem:
         ),
         unserved_usd_per_request=tuple(usd * unit for usd in problem.unserved_usd_per_request),
     )
+
+
+def in_requests(hours: Dispatch, unit: float) -> Dispatch:
+    """A dispatch of the problem `in_units` counted in single requests again."""
+    matrix = hours.matrix
+    columns = np.array([unit if family in _PER_REQUEST else 1.0 for family, _ in matrix.columns])
+    rows = np.array([unit if row.split(".", 1)[0] in _IN_REQUESTS else 1.0 for row in matrix.rows])
+    single = replace(
+        matrix,
+        coefficients=matrix.coefficients * rows[:, None] / columns,
+        cost_usd=matrix.cost_usd / columns,
+        constant=matrix.constant * rows,
+    )
+    return replace(hours, matrix=single, values=hours.values * columns, marginal_usd=hours.marginal_usd / unit)

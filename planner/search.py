@@ -1,0 +1,280 @@
+"""The search for a fleet: bounds from below, plans from above, until they agree.
+
+The master (`programme.build_master`) holds what is bought and placed, with a cost variable per group of hours. Planes
+bound these costs from below for every fleet; they are collected on the way:
+
+1. the hours at their groups' means, everything divisible, are solved as one programme: a fleet to begin with, and
+   planes at that fleet and at multiples of it;
+2. with divisible purchases, a few steps halfway between the best fleet so far and the master's (in-out separation:
+   Ben-Ameur & Neto, Networks 2007) bring the planes near the optimum;
+3. with whole purchases, the master's fleet is sketched. When it proposes a fleet again, no other promises less: that
+   one is dispatched in every hour and made payable, and its planes become exact, whole on-demand units included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from planner.dispatch import Dispatch, Hours, Priced, dispatch
+from planner.forest import Forest
+from planner.partition import at_means, partition, plane, sample_of, sketch, unpriced
+from planner.problem import Array, Blocks, Ints, Problem
+from planner.programme import Plane, Relax, build, build_master
+from planner.solver import Answer, Fleet, solve_programme
+from planner.whole import settle, settled_as
+
+_ROUNDS = 200
+_STEPS_PER_EPOCH = 12
+_MULTIPLES = (0.6, 1.0, 1.4)
+_NEAR = 0.7
+"""A sketched fleet this close to the bound, in shares of the gap asked for, is worth a dispatch of every hour."""
+_GROUPS, _MEANS = 240, 100
+"""Groups of hours in the master, and in the programme that begins the search, all epochs together."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the search stands; `clusters` 0 means one programme."""
+
+    bound_usd: float
+    plan_usd: float
+    clusters: int
+
+
+class ImpossibleError(Exception):
+    """No plan satisfies the problem's rules (stock, site limits)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A fleet with payable hours."""
+
+    fleet: Fleet
+    hours: Dispatch
+    usd: float
+
+
+def fleet_usd(problem: Problem, fleet: Fleet) -> float:
+    """Present value of everything bought, fixed charges included."""
+    costs: list[float] = []
+    for (o, m), units in np.ndenumerate(fleet.buy):
+        if units:
+            costs.append(float(units) * sum(usd for _, usd in problem.unit_cost(problem.offers[o], m)))
+    active = problem.active_units(fleet.buy)
+    index = {offer.name: o for o, offer in enumerate(problem.offers)}
+    for charge in problem.fixed_charges:
+        owed = active[[index[name] for name in charge.offers]].sum(axis=0) > 0
+        costs += [problem.fixed_usd(charge, int(m)) for m in np.flatnonzero(owed)]
+    return math.fsum(costs)
+
+
+def hours_usd(problem: Problem, blocks: Blocks, usd_per_h: Array) -> float:
+    """Present value of the hours."""
+    discount = np.array([epoch.discount for epoch in problem.epochs])
+    return math.fsum(blocks.weight_h * discount[blocks.epoch] * usd_per_h)
+
+
+def _key(fleet: Fleet) -> bytes:
+    return fleet.buy.tobytes() + fleet.replicas.tobytes()
+
+
+class Search:
+    """What is known so far: the bound and its proof, the best plan, fleets seen and the planes they gave."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        gap: float,
+        end: float,
+        clock: Callable[[], float],
+        progress: Callable[[Progress], None],
+    ) -> None:
+        self.problem, self.wanted, self.end, self.clock, self.tell = problem, gap, end, clock, progress
+        self.blocks = problem.blocks
+        self.hours = Hours(problem)
+        self.forest = Forest(self.hours, self.blocks)
+        self.bound, self.proof = -math.inf, "no bound"
+        self.plan: Plan | None = None
+        self.labels = np.zeros(len(self.blocks), dtype=np.intp)
+        self.planes: list[Plane] = []
+        self.seen: dict[bytes, int] = {}
+        self.promising: tuple[float, Fleet] | None = None
+
+    def variables(self) -> int:
+        """Size of the one programme."""
+        return len(self.blocks) * len(self.hours.form.bare.columns)
+
+    def gap(self) -> float:
+        """Relative distance of plan and bound."""
+        if self.plan is None:
+            return math.inf
+        return (self.plan.usd - self.bound) / abs(self.plan.usd) if self.plan.usd else self.plan.usd - self.bound
+
+    def left_s(self) -> float:
+        """Seconds until the time limit, at least a little."""
+        return max(1.0, self.end - self.clock())
+
+    def fleets_seen(self) -> bool:
+        """Whether there is anything to make a plan of."""
+        return self.plan is not None or self.promising is not None
+
+    def best(self) -> Plan:
+        """The plan found; made of the most promising fleet if there is none yet."""
+        if self.plan is None:
+            fleet = self.promising[1] if self.promising else self._nothing()
+            if not self.promising and not self._is_allowed(fleet):
+                raise ImpossibleError("no fleet satisfies the stock and site limits")
+            priced = dispatch(self.hours, fleet, self.blocks)
+            self._settle(fleet, priced, self.wanted / 8 * self._usd(fleet, priced))
+        assert self.plan is not None
+        return self.plan
+
+    def one_programme(self) -> None:
+        """Whole numbers everywhere; HiGHS's bound is the proof."""
+        answer = solve_programme(build(self.problem), gap=self.wanted / 2, time_limit_s=self.left_s() / 2)
+        self._bound(answer, "one programme")
+        if answer.fleet is not None:
+            assert answer.values is not None
+            hours = settled_as(self.hours, answer.fleet, self.blocks, answer.values)
+            self._keep(answer.fleet, hours)
+        self._progress(0)
+
+    def decompose(self) -> None:
+        """The search described above; it ends when bound and plan agree or time is over."""
+        blocks, importance = self.blocks, self._importance()
+        epochs = len(self.problem.epochs)
+        self.labels = partition(blocks, importance, max(4, min(16, _GROUPS // epochs)))
+        self.sample = sample_of(blocks, self.labels, importance, 8 if epochs < 12 else 4)
+        self._add(unpriced(self.hours, blocks))
+        fleet = self._begin(partition(blocks, importance, max(2, min(6, _MEANS // epochs))))
+        self._approach(fleet)
+        for _ in range(_ROUNDS):
+            answer = self._master(Relax(hours=True), self.wanted / 4)
+            self._progress(int(self.labels.max()) + 1)
+            if answer.fleet is None or self.gap() <= self.wanted or not self._look_at(answer.fleet):
+                break
+            if self.clock() >= self.end:
+                break
+
+    def _begin(self, labels: Ints) -> Fleet:
+        """The fleet of the groups' means, everything divisible, and planes around it."""
+        means = self.problem.with_blocks(at_means(self.blocks, labels))
+        answer = solve_programme(build(means, Relax(True, True, True)), gap=0.0, time_limit_s=self.left_s() / 4)
+        if answer.status == "infeasible":
+            raise ImpossibleError("no fleet satisfies the stock and site limits")
+        fleet = answer.fleet or self._nothing()
+        for share in _MULTIPLES:
+            self._add(self._sketch(Fleet(fleet.buy * share, fleet.replicas * share)))
+        return fleet
+
+    def _approach(self, inner: Fleet) -> None:
+        """Planes halfway between the best divisible fleet and the master's, until its bound is near."""
+        best = self._usd(inner, self._sketch(inner))
+        for _ in range(min(_STEPS_PER_EPOCH, len(self.problem.epochs))):
+            answer = self._master(Relax(True, True, True), 0.0)
+            if answer.fleet is None or best - self.bound <= self.wanted / 3 * abs(best) or self.clock() >= self.end:
+                return
+            outer = answer.fleet
+            middle = Fleet((inner.buy + outer.buy) / 2, (inner.replicas + outer.replicas) / 2)
+            for fleet in (outer, middle):
+                priced = self._sketch(fleet)
+                self._add(priced)
+                usd = self._usd(fleet, priced)
+                if usd < best:
+                    inner, best = fleet, usd
+
+    def _look_at(self, fleet: Fleet) -> bool:
+        """Learn about the master's fleet, or the most promising one; False when nothing more can be learnt."""
+        key = _key(fleet)
+        if key not in self.seen:
+            self.seen[key] = 0
+            priced = self._sketch(fleet)
+            self._add(priced)
+            usd = self._usd(fleet, priced)
+            if self.promising is None or usd < self.promising[0]:
+                self.promising = (usd, fleet)
+            assert self.promising is not None
+            near = self.promising[0] - self.bound <= _NEAR * self.wanted * abs(self.promising[0])
+            if not near or self.seen[_key(self.promising[1])]:
+                return True
+            fleet = self.promising[1]
+        times = self.seen[_key(fleet)] = self.seen[_key(fleet)] + 1
+        if times > 2:
+            return False
+        priced = dispatch(self.hours, fleet, self.blocks)
+        self._add(priced)
+        wanted_usd = self.wanted * abs(self._usd(fleet, priced)) / times
+        settled = self._settle(fleet, priced, wanted_usd / 8)
+        if hours_usd(self.problem, self.blocks, settled.usd_per_h - priced.usd_per_h) > wanted_usd / 100:
+            self._add(*self.forest.raise_plane(fleet, priced, settled, wanted_usd / 2))
+        return True
+
+    def _settle(self, fleet: Fleet, priced: Priced, allowed_usd: float) -> Dispatch:
+        """Make the hours payable and keep the plan if it is the best."""
+        hours = settle(self.hours, fleet, self.blocks, priced, allowed_usd)
+        self._keep(fleet, hours)
+        return hours
+
+    def _keep(self, fleet: Fleet, hours: Dispatch) -> None:
+        usd = fleet_usd(self.problem, fleet) + hours_usd(self.problem, self.blocks, hours.usd_per_h)
+        if self.plan is None or usd < self.plan.usd:
+            self.plan = Plan(fleet, hours, usd)
+
+    def _master(self, relax: Relax, gap: float) -> Answer:
+        means = self.problem.with_blocks(at_means(self.blocks, self.labels))
+        master = build_master(means, tuple(self.planes), relax)
+        start = self.plan.fleet if self.plan is not None and not relax.purchases else None
+        answer = solve_programme(master, gap=gap, time_limit_s=self.left_s(), start=start)
+        self._bound(answer, f"prices of {len(self.planes)} fleets over {len(self.blocks):,} hours")
+        return answer
+
+    def _bound(self, answer: Answer, proof: str) -> None:
+        if answer.status == "infeasible":
+            raise ImpossibleError("no fleet satisfies the stock and site limits")
+        if answer.bound_usd > self.bound:
+            self.bound, self.proof = answer.bound_usd, proof
+
+    def _add(self, priced: Priced, extra_usd: Array | float = 0.0) -> None:
+        self.planes.append(plane(self.hours, self.blocks, self.labels, priced, extra_usd))
+
+    def _sketch(self, fleet: Fleet) -> Priced:
+        return sketch(self.hours, fleet, self.blocks, self.sample)
+
+    def _usd(self, fleet: Fleet, priced: Priced) -> float:
+        return fleet_usd(self.problem, fleet) + hours_usd(self.problem, self.blocks, priced.usd_per_h)
+
+    def _progress(self, groups: int) -> None:
+        usd = self.plan.usd if self.plan is not None else math.inf
+        self.tell(Progress(self.bound, usd, groups))
+
+    def _nothing(self) -> Fleet:
+        epochs = len(self.problem.epochs)
+        return Fleet(np.zeros((len(self.problem.offers), epochs)), np.zeros((len(self.problem.deployments), epochs)))
+
+    def _is_allowed(self, fleet: Fleet) -> bool:
+        """Whether what exists keeps the stock and site limits."""
+        problem, active = self.problem, self.problem.active_units(fleet.buy)
+        index = {offer.name: o for o, offer in enumerate(problem.offers)}
+        sites = all(
+            (sum(use * active[index[name]] for name, use in limit.per_unit.items()) <= limit.cap + 1e-9).all()
+            for limit in problem.limits
+        )
+        return sites and all(
+            offer.max_units is None or (active[o] <= offer.max_units + 1e-9).all()
+            for o, offer in enumerate(problem.offers)
+            if offer.bought
+        )
+
+    def _importance(self) -> Array:
+        """A scale for demand: the least GPU time, else the least API price, per class."""
+        problem = self.problem
+        scale = np.ones(len(problem.classes))
+        for k in range(len(problem.classes)):
+            times = [d.gpu_h_per_request[k] for d in problem.deployments if d.gpu_h_per_request[k] is not None]
+            prices = [e.usd_per_request[k] for e in problem.endpoints if e.usd_per_request[k] is not None]
+            scale[k] = min((value for value in (times or prices) if value is not None), default=1.0)
+        return scale

@@ -1,0 +1,252 @@
+"""How much whole numbers add to the cost of an hour: branch-and-bound trees that hours share.
+
+An hour may take N[d] whole replicas of deployment d at a price q[d] each, on top of what it has. Its cost
+
+    h = min over whole N >= 0 of  sum_d q[d] N[d] + (cost of serving its demand with N, what it has, and the endpoints)
+
+is found by branch and bound. The tree proves a bound for *every* hour: a leaf is a box of N with scarcity prices of
+its own (`scarcity.py`), at which any demand x costs at least a linear function of x inside that box; the least of these
+over the leaves of one tree is a lower bound for any hour. An hour that needs three replicas more moves all boxes by
+three: they hold every whole N as before. The whole numbers found on the way are good guesses for other hours. As with
+bases, a few dozen trees serve a year of hours.
+
+Two hours are asked about. With a fleet given, N are the replicas rented at their price: that is the plan
+(`whole.py`). With no fleet and the prices lambda of a dispatch, N are all replicas: h then stands in place of `worth x`
+in the plane of the hour, for every fleet at once, since the replicas of any fleet are whole too (`forest.py`; Zou,
+Ahmed & Sun, Math. Program. 2019, call it a strengthened Benders cut).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from planner.dispatch import Hours
+from planner.problem import Array, Blocks, Ints, Problem
+from planner.reduced import reduce
+from planner.same_matrix import SameMatrix
+from planner.scarcity import Prices
+from planner.solver import HourMatrix
+
+_WHOLE = 1e-6
+_ENDLESS = 1e9
+_ROUNDING = 1e-6
+_CHUNK = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """Leaves: boxes `least <= N <= most` (in steps) that together hold every N, with prices for each.
+
+    `points` are whole N met on the way, with prices that are exact there for the hour the tree was grown for.
+    `reference` is about what that hour takes if N divides: for other hours boxes and points move by the difference.
+    """
+
+    reference: Array
+    least: Array
+    most: Array
+    prices: Prices
+    points: Array
+    point_prices: Prices
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """What an hour may take: `usd[d]` for one step of replicas more, `most[d]` steps; `base[d]` replicas it has."""
+
+    usd: Array
+    most: Array
+    base: Array
+
+
+def steps(problem: Problem) -> Array:
+    """Replicas by which the number of each deployment changes at once: whole replicas, or the units they come in."""
+    found = np.ones(len(problem.deployments))
+    for d, deployment in enumerate(problem.deployments):
+        alone = sum(other.pool == deployment.pool for other in problem.deployments) == 1
+        offers = [offer for offer in problem.offers if deployment.pool in offer.covers]
+        if alone and offers and all(offer.whole for offer in offers):
+            sizes = [1 / (offer.covers[deployment.pool] * deployment.gpus_per_replica) for offer in offers]
+            counts = [count for offer in offers for count in offer.existing]
+            if all(abs(value - round(value)) < 1e-9 for value in (*sizes, *counts)) and min(sizes) > 0.5:
+                found[d] = math.gcd(*(round(size) for size in sizes))
+    return found
+
+
+class Hour:
+    """HiGHS with the hour's programme of one epoch: ways out, what is scarce, and N.
+
+    With the matrix of a fleet, deployments that it has not and that cannot be rented are left out.
+    """
+
+    def __init__(self, hours: Hours, blocks: Blocks, m: int, fleet: HourMatrix | None = None) -> None:
+        problem, matrix = hours.problem, hours.form.bare
+        reduced = reduce(problem, fleet or matrix, blocks, rent=False, everywhere=fleet is None)
+        self.tariff, self.m = hours.tariff, m
+        self.steps = steps(problem)
+        self.size = self.tariff.gpus * self.steps
+        self.whole = np.array([not d.divisible for d in problem.deployments], dtype=bool)
+        self.names = tuple(matrix.rows[r] for r in reduced.rows)
+        self.constant, self.equality = matrix.constant[m, reduced.rows], reduced.equality
+        self.capacity = np.full(len(problem.deployments), -1, dtype=np.intp)
+        for d, deployment in enumerate(problem.deployments):
+            if f"capacity.{deployment.name}" in self.names:
+                self.capacity[d] = self.names.index(f"capacity.{deployment.name}")
+        supply = np.zeros((len(reduced.rows), len(problem.deployments)))
+        there = np.flatnonzero(self.capacity >= 0)
+        supply[self.capacity[there], there] = -self.size[there]
+        self.first = reduced.coefficients.shape[1]
+        cost = np.concatenate([reduced.cost_usd[m], np.zeros(supply.shape[1])])
+        matrix_of_hour = np.hstack([reduced.coefficients, supply])
+        self.numbers = np.arange(self.first, matrix_of_hour.shape[1])
+        self.programme = SameMatrix(matrix_of_hour, self.equality, cost, tolerance=1e-7)
+
+    def ask(self, demand: Array, terms: Terms) -> None:
+        """Set the hour's demand and terms."""
+        b = self.constant.copy()
+        b[: len(demand)] += demand
+        there = self.capacity >= 0
+        b[self.capacity[there]] += (self.tariff.gpus * terms.base)[there]
+        self.programme.right_hand_side(b)
+        self.programme.prices(self.numbers, terms.usd)
+
+    def solve(self, least: Array, most: Array) -> tuple[float, Array, Array]:
+        """Cost, N and row duals with N in this box."""
+        self.programme.box(self.numbers, least, most)
+        usd, x, dual = self.programme.solve()
+        return usd, x[self.first :], dual
+
+
+@dataclass(eq=False)
+class _Growing:
+    """A tree while it grows: open nodes by their bound, leaves, and the whole N met."""
+
+    hour: Hour
+    terms: Terms
+    best: float = math.inf
+    order: Any = field(default_factory=itertools.count)
+    heap: list[tuple[float, int, Array, Array, Array, Array]] = field(default_factory=list)
+    leaves: list[tuple[Array, Array, Array]] = field(default_factory=list)
+    points: dict[tuple[int, ...], Array] = field(default_factory=dict)
+
+    def add(self, least: Array, most: Array) -> None:
+        if (least <= most).all():
+            usd, number, dual = self.hour.solve(least, most)
+            heapq.heappush(self.heap, (usd, next(self.order), least, most, number, dual))
+
+    def off(self, number: Array) -> Array:
+        """By how much each N that must be whole is not, weighed by its price."""
+        off = np.where(self.hour.whole & (self.terms.usd > 0), np.abs(number - np.round(number)), 0.0)
+        return np.where(off > _WHOLE, off * self.terms.usd, 0.0)
+
+    def guess(self, number: Array, least: Array, most: Array) -> None:
+        """Try this N rounded up and to the nearest."""
+        for rounded in (np.ceil(number - _WHOLE), np.round(number)):
+            whole = np.clip(np.where(self.hour.whole, rounded, number), least, most)
+            if np.isfinite(whole).all() and tuple(whole.round(6)) not in self.points:
+                usd, _, dual = self.hour.solve(whole, whole)
+                self.points[tuple(whole.round(6))] = dual
+                self.best = min(self.best, usd)
+
+
+def grow(hour: Hour, demand: Array, terms: Terms, reference: Array, *, enough: float, nodes: int) -> Tree:
+    """Branch and bound for one hour until its bound reaches `enough` or is exact, at most so many nodes."""
+    hour.ask(demand, terms)
+    tree = _Growing(hour, terms)
+    tree.add(np.zeros(len(terms.usd)), terms.most)
+    for node in range(nodes):
+        if not tree.heap or tree.heap[0][0] >= min(enough, tree.best) - 1e-9 * (1 + abs(enough)):
+            break
+        usd, _, least, most, number, dual = heapq.heappop(tree.heap)
+        off = tree.off(number)
+        if not off.any():
+            tree.best = min(tree.best, usd)
+            tree.points[tuple(np.round(number, 6))] = dual
+            tree.leaves.append((least, most, dual))
+            continue
+        if node < 8:
+            tree.guess(number, least, most)
+        d = int(np.argmax(off))
+        below, above = most.copy(), least.copy()
+        below[d], above[d] = math.floor(number[d]), math.floor(number[d]) + 1
+        tree.add(least, below)
+        tree.add(above, most)
+    leaves = tree.leaves + [(least, most, dual) for _, _, least, most, _, dual in tree.heap]
+    prices = hour.tariff.from_duals(hour.m, hour.names, np.array([leaf[2] for leaf in leaves]), rent=False)
+    points = np.array(list(tree.points)).reshape(-1, len(terms.usd))
+    duals = np.array(list(tree.points.values())).reshape(-1, len(hour.names))
+    point_prices = hour.tariff.from_duals(hour.m, hour.names, duals, rent=False)
+    least, most = (np.array([leaf[end] for leaf in leaves]) for end in (0, 1))
+    return Tree(reference, least, most, prices, points, point_prices)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Hours of epoch m on the same terms: `demand[t, k]`, and `reference[t, d]`, what each takes if N divides."""
+
+    m: int
+    terms: Terms
+    demand: Array
+    reference: Array
+
+    def take(self, rows: Ints) -> Asked:
+        """Some of the hours."""
+        return Asked(self.m, self.terms, self.demand[rows], self.reference[rows])
+
+
+def nearest(hour: Hour, tree: Tree, asked: Asked, count: int) -> Ints:
+    """The hours most like the one the tree was grown for: by how far, once moved, their N are from its N, in USD."""
+    by = asked.reference - tree.reference
+    away = np.abs(by - np.round(by)) @ np.where(hour.whole, asked.terms.usd, 0.0)
+    return np.argsort(away, kind="stable")[:count]
+
+
+def bounds(hour: Hour, tree: Tree, asked: Asked) -> Array:
+    """[t] the tree's lower bound on h: in every leaf that of the best prices of any leaf, then the least leaf."""
+    own, shift = asked.terms.most, _shift(hour, tree, asked)
+    split_low, split_high = tree.least > 0, np.isfinite(tree.most) & (tree.most < own)
+    low = np.where(split_low, np.maximum(tree.least + shift[:, None, :], 0.0), 0.0)
+    high = np.minimum(np.where(split_high, tree.most + shift[:, None, :], own), own)
+    value = _best(hour, asked, tree.prices, low, high)
+    value[((low > high) | (high < 0)).any(axis=2)] = np.inf
+    least: Array = value.min(axis=1)
+    return least
+
+
+def promises(hour: Hour, tree: Tree, asked: Asked) -> tuple[Array, Array]:
+    """[t, d] the one of the tree's whole N, moved, that promises least, and [t] a lower bound on what it costs."""
+    points = np.minimum(np.maximum(tree.points + _shift(hour, tree, asked)[:, None, :], 0.0), asked.terms.most)
+    value = _best(hour, asked, Prices.join([tree.prices, tree.point_prices]), points, points)
+    everything, best = np.arange(len(value)), np.argmin(value, axis=1)
+    return points[everything, best], value[everything, best]
+
+
+def _shift(hour: Hour, tree: Tree, asked: Asked) -> Array:
+    by = asked.reference - tree.reference
+    return np.where(hour.whole, np.round(by), by)
+
+
+def _best(hour: Hour, asked: Asked, prices: Prices, low: Array, high: Array) -> Array:
+    """[t, box] the highest lower bound that any of the prices gives with N in the box [low, high] of that hour.
+
+    Where a box has no end, prices at which a GPU-hour is worth more than it costs give none.
+    """
+    tariff, terms = hour.tariff, asked.terms
+    over = prices.gpu_h * hour.size - terms.usd
+    gpu_h = np.where((over > 0) & (over <= _ROUNDING * (1 + terms.usd)), terms.usd / hour.size, prices.gpu_h)
+    worth = tariff.worth(asked.m, Prices(gpu_h, prices.request, prices.token))
+    _, limits = tariff.earned(asked.m, Prices(0 * gpu_h, prices.request, prices.token))
+    flat = asked.demand @ worth.T - (limits + gpu_h @ (tariff.gpus * terms.base))
+    margin = terms.usd - gpu_h * hour.size
+    paid, earned = np.maximum(margin, 0.0), np.where(margin < -_ROUNDING / 2 * (1 + terms.usd), -margin, 0.0)
+    finite = np.where(np.isfinite(high), high, _ENDLESS)
+    value = np.empty(low.shape[:2])
+    for start in range(0, len(low), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        value[part] = (flat[part, None, :] + low[part] @ paid.T - finite[part] @ earned.T).max(axis=2)
+    return value

@@ -1,0 +1,100 @@
+"""Problems for tests and benchmarks, as plain values."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from planner.problem import Array, Blocks, Deployment, Endpoint, Epoch, Line, Offer, Pool, Problem
+
+_CLASSES = 3
+
+
+def company(
+    *,
+    hours: int = 8760,
+    epochs: int = 1,
+    workloads: int = 12,
+    gpus: int = 6,
+    offers_per_gpu: int = 3,
+    peak_gpus: float = 100.0,
+    whole_hours: bool = True,
+    growth_per_year: float = 0.0,
+    price_change_per_year: float = 0.0,
+    seed: int = 1,
+) -> Problem:
+    """A company: workloads of three shape classes with daily and weekly cycles and 12 % noise; GPU types that differ.
+
+    Every GPU type can be owned (servers of eight, capital, running cost, residual value), reserved and rented by the
+    hour; one API serves everything at three to five times a full GPU's cost. `peak_gpus` is the busiest hour's work on
+    the middling GPU. Nothing here is data: prices and speeds are drawn around 2-3 USD per hour with `seed`.
+    """
+    rng = np.random.default_rng(seed)
+    demand = _demand(rng, hours, workloads)
+    seconds = rng.uniform(0.05, 0.4, workloads).repeat(_CLASSES) * np.tile([0.6, 1.0, 1.8], workloads)
+    work = seconds / 3600
+    demand *= peak_gpus / (demand @ work).max()
+    years = np.arange(hours) / 8760
+    demand *= ((1 + growth_per_year) ** years)[:, None]
+    months = max(1, epochs)
+    path = tuple((1 + price_change_per_year) ** (np.arange(months) * hours / months / 8760))
+    pools, deployments, offers = [], [], []
+    for g in range(gpus):
+        speed = rng.uniform(0.5, 1.6)
+        price = speed * rng.uniform(2.2, 2.8)
+        kind = 1 + rng.uniform(-0.15, 0.15) * np.tile([-1.0, 0.0, 1.0], workloads)
+        times = tuple(work / speed * kind * rng.uniform(0.95, 1.05, workloads).repeat(_CLASSES))
+        for owner in ("owned", "rented"):
+            pools.append(Pool(f"gpu{g}.{owner}", 0.07 * speed if owner == "owned" else 0.0))
+            deployments.append(Deployment(f"on.gpu{g}.{owner}", pools[-1].name, times, divisible=not whole_hours))
+        offers += _offers(g, price, hours, epochs, path, whole=whole_hours)[:offers_per_gpu]
+    api = Endpoint("api", tuple(work * rng.uniform(3, 5) * 2.5 * rng.uniform(0.9, 1.1, len(work))), price_path=path)
+    month_h = hours / months
+    rate = 0.08
+    return Problem(
+        epochs=tuple(Epoch(f"m{m}", month_h, (1 + rate) ** (-m * month_h / 8760)) for m in range(months)),
+        classes=tuple(f"w{i // _CLASSES}.c{i % _CLASSES}" for i in range(workloads * _CLASSES)),
+        blocks=Blocks(np.arange(hours) * months // hours, np.ones(hours), demand),
+        pools=tuple(pools),
+        deployments=tuple(deployments),
+        offers=tuple(offers),
+        endpoints=(api,),
+        unserved_usd_per_request=tuple(work * 100),
+        end_discount=(1 + rate) ** (-hours / 8760),
+    )
+
+
+def _demand(rng: np.random.Generator, hours: int, workloads: int) -> Array:
+    hour = np.arange(hours)
+    columns = []
+    for _ in range(workloads):
+        daily = rng.uniform(0.2, 0.6) * np.sin(2 * np.pi * (hour / 24 - rng.uniform(0.2, 0.5)))
+        weekly = np.where(hour // 24 % 7 >= 5, rng.uniform(0.4, 1.0), 1.0)
+        noise = np.exp(0.12 * rng.standard_normal(hours))
+        rate = rng.uniform(0.3, 2.0) * (1 + daily) * weekly * noise
+        drift = 0.2 * np.sin(2 * np.pi * (hour / 24 - rng.uniform()))[:, None] * np.array([1.0, 0.0, -1.0])
+        mix = rng.dirichlet([6.0] * _CLASSES) * (1 + drift) * (1 + 0.05 * rng.standard_normal((hours, _CLASSES)))
+        columns.append(rate[:, None] * np.maximum(mix, 0.0))
+    return np.hstack(columns)
+
+
+def _offers(g: int, price: float, hours: int, epochs: int, path: tuple[float, ...], *, whole: bool) -> list[Offer]:
+    """Owned, on demand, then reserved for shorter and longer terms (in epochs), cheaper the longer."""
+    capital = 8 * price * 8760 * 1.15
+    years = hours / 8760
+    life = 4.0
+    residual = [capital * max(0.0, 1 - age / life) * 0.7 for age in np.linspace(0, years, epochs + 1)]
+    owned = Offer(
+        f"own.gpu{g}", {f"gpu{g}.owned": 1 / 8}, upfront=(Line("capital", capital),),
+        committed=(Line("running", 8 * 0.15 * price),), residual_usd=tuple(residual), max_units=200.0,
+        lead_epochs=min(2, epochs - 1), price_path=path,
+    )  # fmt: skip
+    hourly = Offer(
+        f"hourly.gpu{g}", {f"gpu{g}.rented": 1.0}, placed="hour", bought=False, usage_usd_per_h=price,
+        max_units=2000.0, whole=whole, price_path=path,
+    )  # fmt: skip
+    reserved = [
+        Offer(f"reserved{term}.gpu{g}", {f"gpu{g}.rented": 1 / 8}, committed=(Line("rent", 8 * share * price),),
+              term_epochs=min(term, max(1, epochs)), max_units=200.0, price_path=path)
+        for term, share in ((12, 0.68), (36, 0.55), (1, 0.85), (6, 0.75))
+    ]  # fmt: skip
+    return [owned, hourly, *reserved]
