@@ -63,7 +63,7 @@ class Asked:
     stage_s: float = 120.0
     warm_up_s: float = 10.0
     width: float | None = 0.05
-    rate_requests: int = 400
+    rate_requests: int = 1000
     rate_stages: int = 16
     seed: int = 0
     workers: int = 1

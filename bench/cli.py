@@ -51,7 +51,7 @@ def run(
     stage_seconds: Annotated[float, typer.Option(min=1, help="A stage's longest load, warm-up included.")] = 120,
     warm_up_seconds: Annotated[float, typer.Option(min=0, help="Not counted, at each stage's start.")] = 10,
     width: Annotated[float, typer.Option(min=0, max=1, help="A stage ends when known this well; 0: never.")] = 0.05,
-    rate_requests: Annotated[int, typer.Option(min=1, help="Requests an open-loop stage needs.")] = 400,
+    rate_requests: Annotated[int, typer.Option(min=1, help="Requests an open-loop stage needs.")] = 1000,
     rate_stages: Annotated[int, typer.Option(min=1, help="Open-loop stages of a shape, at most.")] = 16,
     seed: int = 0,
     workers: Annotated[int, typer.Option(min=1, help="Client processes.")] = 1,

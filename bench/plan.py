@@ -48,9 +48,11 @@ class Pace(Value):
     """A stage stops when throughput and median TPOT are known within this share; None: always to `stage_s`."""
     min_requests: Annotated[int, Field(ge=1)] = 50
     drain_s: NonNegative = 120.0
-    rate_requests: Annotated[int, Field(ge=1)] = 400
+    rate_requests: Annotated[int, Field(ge=1)] = 1000
     """Open loop: served before a stage may end early. 95 % cannot be told from less with fewer than 73 independent
-    requests (Wilson's lower bound of 100 %), and neighbouring requests are not independent."""
+    requests (Wilson's lower bound of 100 %), and neighbouring requests are not independent: with 400 a search on a
+    simulated queue finds 0.74 to 1.0 of the true rate, with 1000 0.80 to 1.0, with 3000 0.84 to 1.0 (the median 0.86,
+    0.91 and 0.93)."""
 
     rate_stages: Annotated[int, Field(ge=1)] = 16
     """Open-loop stages of one shape's search, at most."""

@@ -19,7 +19,7 @@ from bench.build import gather, point_of
 from bench.driver import Progress, run_stage
 from bench.gpu import Driver
 from bench.judge import Evidence
-from bench.levels import Level, NextRate, Outcome, Tried, next_load, next_rate
+from bench.levels import Level, NextRate, Outcome, Tried, next_load, next_rate, rate_outcome
 from bench.plan import RunFile, stage
 from bench.schedule import Stage
 from bench.server import Server
@@ -27,8 +27,10 @@ from bench.watch import read_watch, watching, write_watch
 from hardware_profiles.curve import Point
 from hardware_profiles.faults import Fault, InputError
 
-STANDING = ("balance", "stationary", "drained")
-"""Open loop: a rate that fails one of these is too high, whatever its attainment."""
+STEADY, DRAINED = {"balance", "stationary"}, "drained"
+"""Open loop: checks that tell that a rate is too high, whatever its attainment."""
+CLIENT = {"client_ceiling", "client_busy", "client_lag"}
+"""Open loop: checks that tell that a batch shows the client and not the server; it decides nothing."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Measured:
 
     evidence: Evidence
     point: Point
+
+    @property
+    def failed_checks(self) -> set[str]:
+        """Names of the checks that failed."""
+        return {check.name for check in self.point.checks if check.verdict == "fail"}
 
 
 class Sweep:
@@ -98,8 +105,7 @@ class Sweep:
             tried = [Tried(rate, len(done), self._outcome(done)) for rate, done in batches.items()]
             following = next_rate(tried, best_per_s, self.run.plan.pace.rate_stages)
             if following.rate_per_s is None:
-                passed = "no rate" if following.passed_per_s is None else f"{following.passed_per_s:g} requests/s"
-                self.events.ended(f"rates of shape {shape}", f"{passed} at the target; {following.why}")
+                self.events.ended(f"rates of shape {shape}", found_rate(following))
                 return following
             rate = following.rate_per_s
             wanted = stage(self.run.plan, self.run.found, shape, rate_per_s=rate, batch=following.batch)
@@ -161,18 +167,28 @@ class Sweep:
 
     def _outcome(self, batches: list[Measured]) -> Outcome:
         """Over all batches of one rate."""
-        checks = [check for measured in batches for check in measured.point.checks]
-        if any(check.verdict == "fail" for check in checks if check.name in STANDING):
-            return "fail"
         slo = self.run.plan.slo
-        seen = [
-            stats.attainment(measured.evidence.records, measured.evidence.window, slo, scheduled=True)
-            for measured in batches
-        ]
-        return stats.pooled_attainment(seen, slo.attainment).outcome
+        fair = [(one, names) for one in batches if not (names := one.failed_checks) & CLIENT]
+        seen = [stats.attainment(one.evidence.records, one.evidence.window, slo, scheduled=True) for one, _ in fair]
+        return rate_outcome(
+            stats.pooled_attainment(seen, slo.attainment).outcome,
+            [bool(names & STEADY) for _, names in fair],
+            queue_left=any(DRAINED in names for _, names in fair),
+        )
 
     def _death(self) -> Fault:
         assert self.server is not None
         death = self.server.death
         remedy = f"{death.remedy}; finished stages are safe: `bench resume {self.folder}` goes on"
         return Fault(death.what, remedy, death.file)
+
+
+def found_rate(end: NextRate) -> str:
+    """The end of a search in words.
+
+    >>> found_rate(NextRate(None, 0, 7.2, 7.9, "known within 10%", 8.6))
+    '7.2 requests/s pass at the target, 8.6 fail; known within 10%'
+    """
+    passed = "no rate passes" if end.passed_per_s is None else f"{end.passed_per_s:g} requests/s pass"
+    failed = "none was shown to fail" if end.failed_per_s is None else f"{end.failed_per_s:g} fail"
+    return f"{passed} at the target, {failed}; {end.why}"

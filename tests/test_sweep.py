@@ -1,12 +1,25 @@
-"""Which stage comes next, and when it ends."""
+"""Which stage comes next, and when it ends; the rate search finds the truth of simulated and of paced servers."""
 
 from __future__ import annotations
 
+import heapq
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bench.levels import MOST_BATCHES, Level, NextRate, Outcome, Tried, next_load, next_rate
+from bench import stats
+from bench.driver import Target
+from bench.levels import MOST_BATCHES, Level, NextRate, Outcome, Tried, next_load, next_rate, rate_outcome
+from bench.paced import Law, paced
+from bench.plan import Found, Pace, RunFile, RunPlan
+from bench.prompts import Fixed
+from bench.records import COLUMNS, Floats, Records
+from bench.stats import Attainment, Window
+from bench.sweep import Events, Sweep, found_rate
+from hardware_profiles.curve import Gpu, Point
+from hardware_profiles.slo import Slo
 
 MOST_STAGES = 16
 
@@ -95,3 +108,151 @@ def test_a_search_without_end_is_ended() -> None:
     assert (found.passed_per_s, sum(one.batches for one in tried)) == (None, MOST_STAGES)
     assert found.why == f"{MOST_STAGES} stages were spent"
     assert math.isclose(min(one.rate_per_s for one in tried), 8 / 1.25**15, rel_tol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("attained", "unsteady", "queue_left", "outcome"),
+    [
+        # steady: what the attainment says
+        ("pass", [False], False, "pass"),
+        ("undecided", [False, False], False, "undecided"),
+        # a queue that was left, or limits that were not met: too high
+        ("pass", [False], True, "fail"),
+        ("fail", [True], False, "fail"),
+        # one unsteady batch may be a false alarm: another seed tells
+        ("pass", [True], False, "undecided"),
+        ("pass", [True, False], False, "pass"),
+        # most of several: it climbs
+        ("pass", [True, True], False, "fail"),
+        ("pass", [True, True, False], False, "fail"),
+        # nothing that counts
+        ("undecided", [], False, "undecided"),
+    ],
+)
+def test_outcome_of_a_rate(attained: Outcome, unsteady: list[bool], queue_left: bool, outcome: Outcome) -> None:
+    """From pooled attainment, steadiness and what was left in the queue."""
+    assert rate_outcome(attained, unsteady, queue_left=queue_left) == outcome
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        (
+            NextRate(None, 0, 7.2, 7.9, "known within 10%", 8.6),
+            "7.2 requests/s pass at the target, 8.6 fail; known within 10%",
+        ),
+        (
+            NextRate(None, 0, None, 1.0, "16 stages were spent"),
+            "no rate passes at the target, none was shown to fail; 16 stages were spent",
+        ),
+    ],
+)
+def test_the_end_in_words(end: NextRate, told: str) -> None:
+    """What passed, what failed, why it ended."""
+    assert found_rate(end) == told
+
+
+# the truth ----------------------------------------------------------------------------------------------------------
+
+SLOTS = 16
+
+
+def queue(seed: int, rate: float, count: int, jitter: float, slots: int = SLOTS) -> tuple[Floats, Floats]:
+    """Poisson arrivals at a server of so many slots, service of about 1 s, in order: arrivals and waits."""
+    arrivals = np.cumsum(np.random.default_rng([seed, 11]).exponential(1.0, count)) / rate
+    service = np.random.default_rng([seed, 12]).uniform(1 - jitter, 1 + jitter, count)
+    free, waits = [0.0] * slots, np.empty(count)
+    for k, (at, length) in enumerate(zip(arrivals.tolist(), service.tolist(), strict=True)):
+        begins = max(at, heapq.heappop(free))
+        waits[k] = begins - at
+        heapq.heappush(free, begins + length)
+    return arrivals, waits
+
+
+def true_rate(limit: float, jitter: float) -> float:
+    """Up to which rate 95 % wait no longer than the limit: bisection on 100,000 arrivals."""
+    low, high = 0.3 * SLOTS, 1.0 * SLOTS
+    while high / low > 1.003:
+        middle = (low * high) ** 0.5
+        waits = queue(999, middle, 100_000, jitter)[1][2000:]
+        low, high = (middle, high) if (waits <= limit).mean() >= 0.95 else (low, middle)
+    return low
+
+
+def batch(rate: float, seed: int, requests: int, limit: float) -> tuple[Attainment, bool]:
+    """One simulated open-loop stage, warm-up cut: its attainment, and whether it was unsteady."""
+    warm_up_s = 5.0
+    arrivals, waits = queue(seed, rate, requests + int(warm_up_s * rate) + 1, 0.1)
+    count = len(arrivals)
+    told = {name: np.full(count, math.nan if name.endswith("_s") else -1) for name in COLUMNS}
+    told |= {"request": np.arange(count), "output_tokens": np.full(count, 2), "status": np.array(["ok"] * count)}
+    told |= {"scheduled_s": arrivals, "sent_s": arrivals, "first_token_s": arrivals + waits}
+    told |= {"last_token_s": arrivals + waits + 1, "end_s": arrivals + waits + 1}
+    records = Records(**told, chunk_from=np.zeros(count + 1, dtype=np.int64), chunk_s=np.empty(0))
+    window = Window(warm_up_s, float(arrivals[-1]))
+    unsteady = stats.stationarity(records, window).stationary is False
+    return stats.attainment(records, window, Slo(ttft_s=limit), scheduled=True), unsteady
+
+
+def whole_search(seed: int, limit: float) -> NextRate:
+    """A search on the simulated server, 1000 requests a batch."""
+    runs: dict[float, list[tuple[Attainment, bool]]] = {}
+    while True:
+        tried = []
+        for rate, done in runs.items():
+            pooled = stats.pooled_attainment([attained for attained, _ in done], 0.95).outcome
+            outcome = rate_outcome(pooled, [unsteady for _, unsteady in done], queue_left=False)
+            tried.append(Tried(rate, len(done), outcome))
+        following = next_rate(tried, SLOTS, MOST_STAGES)
+        if following.rate_per_s is None:
+            return following
+        run = batch(following.rate_per_s, 100 * seed + following.batch, 1000, limit)
+        runs.setdefault(following.rate_per_s, []).append(run)
+
+
+@pytest.mark.parametrize("limit", [0.15, 1.0])
+def test_the_search_finds_the_truth_of_a_random_queue(limit: float) -> None:
+    """Thirty searches: each ends by itself at 0.75 to 1.03 of the true rate (a false alarm of one seed ends none at a
+    tenth of it), half of them at 0.88 or more; and between what passed and what failed lies the truth, nine times in
+    ten at least."""
+    truth = true_rate(limit, 0.1)
+    found = [whole_search(seed, limit) for seed in range(30)]
+    assert {one.why for one in found} == {"known within 10%"}
+    passed = np.array([one.passed_per_s or 0.0 for one in found]) / truth
+    assert passed.min() >= 0.75
+    assert passed.max() <= 1.03
+    assert np.median(passed) >= 0.88
+    holds = [(one.passed_per_s or 0.0) <= truth <= (one.failed_per_s or math.inf) for one in found]
+    assert np.mean(holds) >= 0.9
+
+
+def test_the_search_finds_the_law_of_a_paced_server(tmp_path: Path) -> None:
+    """Sixteen slots of 40 ms, SLO: 10 ms in the queue at most. After five stages over real sockets the rate that passes
+    is 0.6 to 1.03 of the one that the queue of this law bears (what a whole search finds is told above), what fails is
+    not below it, and TTFT, TPOT and the rate served are the law's throughout."""
+    law = Law(ttft_s=0.02, tpot_s=0.004, max_running=SLOTS)
+    service_s = law.ttft_s + 5 * law.tpot_s
+    truth = true_rate(0.01 / service_s, 0.0) / service_s
+    with paced(law) as url:
+        plan = RunPlan(
+            model="paced",
+            gpu="cpu",
+            target=Target(url=url, model="paced", vocab_size=1000),
+            shapes=(Fixed(input_tokens=100, output_tokens=6),),
+            slo=Slo(ttft_s=law.ttft_s + 0.01),
+            pace=Pace(stage_s=6, warm_up_s=0.4, rate_requests=1200, rate_stages=5),
+        )
+        found = Found(gpu=Gpu(name="cpu", count=1), engine="vllm", engine_version=None)
+        run = RunFile(plan=plan, found=found, started_at="2026-11-20")
+        points: list[Point] = []
+        events = Events(finished=lambda _, point, __: points.append(point))
+        sweep = Sweep(run, tmp_path, url=url, server=None, driver=None, own=None, events=events)
+        end = sweep.rates(0, 0.85 * truth)
+    assert end.passed_per_s is not None
+    assert 0.6 * truth <= end.passed_per_s <= 1.03 * truth
+    assert end.failed_per_s is None or end.failed_per_s >= 0.97 * truth
+    for point in points:
+        assert point.tpot_s["p50"].value == pytest.approx(law.tpot_s, abs=0.0005)
+        assert min(sample.ttft_s for sample in point.sample) == pytest.approx(law.ttft_s, abs=0.003)
+        assert point.offered_rate_per_s is not None
+        assert point.throughput_per_s == pytest.approx(point.offered_rate_per_s, rel=0.15)
