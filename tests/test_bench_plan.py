@@ -271,7 +271,7 @@ def test_stages_of_one_shape_share_their_seed() -> None:
         "shape-1-50x20-rate-2-0",
         "shape-1-50x20-rate-1.5-1",
     ]
-    assert [(one.cap_s, one.min_requests) for one in rates] == [(120.0, 400), (120.0, 400)]
+    assert [(one.cap_s, one.min_requests) for one in rates] == [(120.0, 1000), (120.0, 1000)]
     level = stage(plan, found(), 0, load=4)
     assert (level.name, level.load, level.cap_s, level.warm_up_s) == ("shape-0-100x20-load-4", 4, 30, 2)
     assert (level.block_tokens, level.cached_share) == (128, 0.5)
