@@ -81,6 +81,8 @@ def _begins(plan: Plan, purchase: Purchase) -> date | None:
 def _lead(purchase: Purchase) -> str:
     if purchase.lead_months is None:
         return "its GPUs are to serve from this day: sign earlier by the seller's lead time, which is not stated"
+    if not purchase.lead_months:
+        return "its GPUs serve from this day: there is no lead time"
     return f"delivery takes {purchase.lead_months} months; its GPUs serve after that"
 
 

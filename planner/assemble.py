@@ -22,7 +22,16 @@ from planner.planfile import PlanFile, Workload
 from planner.prices import PriceBook
 from planner.problem import Array, Blocks, Deployment, Limit, Problem
 from planner.shapes import shape_classes
-from planner.supplies import EndpointInfo, OfferInfo, Place, endpoints_for, offers_for, places_for, staff_charge
+from planner.supplies import (
+    EndpointInfo,
+    OfferInfo,
+    Place,
+    endpoints_for,
+    in_time,
+    offers_for,
+    places_for,
+    staff_charge,
+)
 
 _PENALTY = 10.0
 """An unserved request costs this many times the dearest way to serve it, and as much as the dearest unit costs in an
@@ -57,7 +66,7 @@ def assemble(
     noted: tuple[str, ...] = (),
 ) -> Case:
     """State the decision; `InputError` when a workload's model has neither a usable curve nor an endpoint."""
-    span = horizon(forecast, plan)
+    span = horizon(forecast, plan, book)
     tiled, note = tile(forecast, span.hours)
     whole = grown(tiled, span, plan)
     workloads = _workloads(whole, specs)
@@ -66,7 +75,8 @@ def assemble(
     deployments, missing = deployments_for(workloads, curves, places, plan)
     found = tuple(stated(deployment, workloads, len(names)) for deployment in deployments)
     used = tuple(place for place in places if any(d.place is place for d in deployments))
-    offers = offers_for(book, plan, span, today, places=used)
+    known = offers_for(book, plan, span, today, places=used)
+    offers = tuple(info for info in known if in_time(info, span))
     shapes = tuple((w.model, shape) for w in workloads for shape in w.shapes.classes)
     where = tuple(w.spec.residency for w in workloads for _ in w.classes)
     endpoints = endpoints_for(book, plan, span, today, classes=shapes, residency=where)
@@ -86,7 +96,7 @@ def assemble(
         end_discount=(1 + span.rate) ** (-span.months / 12),
     )
     told = (*noted, *forecast.notes, *([note] if note else []), *_notes(workloads, span), *_idle(plan, used))
-    notes = (*told, *missing, *supply_notes(book, deployments, offers))
+    notes = (*told, *missing, *supply_notes(book, deployments, known, span))
     return Case(problem, whole, plan, span, workloads, deployments, offers, endpoints, notes, ())
 
 
@@ -189,7 +199,7 @@ def _idle(plan: PlanFile, used: tuple[Place, ...]) -> Iterable[str]:
 
 
 def supply_notes(
-    book: PriceBook, deployments: tuple[CaseDeployment, ...], offers: tuple[OfferInfo, ...]
+    book: PriceBook, deployments: tuple[CaseDeployment, ...], offers: tuple[OfferInfo, ...], span: Span
 ) -> Iterable[str]:
     """What was assumed about the price book's rows."""
     largest = max((d.curve.gpu.count for d in deployments if d.place.owner == "rented"), default=1)
@@ -199,5 +209,21 @@ def supply_notes(
         yield f"GPUs rented one by one ({sellers}) are assumed to stand in one server where a replica needs several."
     if any(info.scheme in ("on demand", "reserved") and info.offer.max_units is None for info in offers):
         yield "Where the price book states no stock, rented GPUs and APIs are assumed to be there when they are wanted."
+    yield from _lead_notes(offers, span)
     if any(row.scheme == "spot" for row in book.offers):
         yield "Spot GPUs are left out: interruptions are not modelled yet."
+
+
+def _lead_notes(offers: tuple[OfferInfo, ...], span: Span) -> Iterable[str]:
+    """When what is signed arrives, where that is not at once."""
+    for info in offers:
+        if not info.lead_months:
+            continue
+        stated = f"lead time {info.lead_months:g} month{'s' * (info.lead_months != 1)}"
+        if not in_time(info, span):
+            yield f"{info.label} is left out: it would arrive after the horizon ends ({stated}; whole steps count)."
+            continue
+        months = info.offer.lead_epochs
+        rounded = "" if months == info.lead_months else ", rounded up to whole months"
+        later = f"{months} month{'s' * (months != 1)}"
+        yield f"{info.label} serves {later} after it is signed ({stated}{rounded})."

@@ -1,7 +1,8 @@
 """How long the plan is, in which steps purchases can start, and how demand grows over it.
 
-While nothing changes from month to month (a forecast that is repeated, constant prices), the horizon is one epoch:
-purchases are made at its start, and terms shorter than it are renewed through it. Otherwise every month is an epoch.
+While nothing changes from month to month (a forecast that is repeated, constant prices, no lead time), the horizon is
+one epoch: purchases are made at its start, and terms shorter than it are renewed through it. Otherwise every month is
+an epoch. A horizon in hours is one epoch whatever changes; what has a lead time cannot arrive in it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from planner.forecast import Forecast
 from planner.planfile import PlanFile
+from planner.prices import PriceBook
 from planner.problem import Array, Epoch
 
 _DEFAULT_MONTHS = 12
@@ -30,6 +32,14 @@ class Span:
     epochs: tuple[Epoch, ...]
     rate: float
 
+    def lead_epochs(self, months: float | None) -> int:
+        """A lead time in epochs, rounded up: what arrives within a month serves from the next one on.
+
+        >>> Span(datetime(2027, 1, 1), 12, 8760, (), 0.0).lead_epochs(2.5)
+        3
+        """
+        return math.ceil((months or 0.0) - 1e-9)
+
     def path(self, per_year: float) -> tuple[float, ...]:
         """A price's multiplier in every epoch; empty where it does not change."""
         if not per_year or len(self.epochs) == 1:
@@ -37,8 +47,11 @@ class Span:
         return tuple((1 + per_year) ** (m / 12) for m in range(len(self.epochs)))
 
 
-def horizon(forecast: Forecast, plan: PlanFile) -> Span:
-    """Calendar months from the forecast's start (or `horizon.start`), as one epoch or one per month."""
+def horizon(forecast: Forecast, plan: PlanFile, book: PriceBook | None = None) -> Span:
+    """Calendar months from the forecast's start (or `horizon.start`), as one epoch or one per month.
+
+    `book` says whether anything in it has a lead time.
+    """
     start = forecast.start
     if plan.horizon.start is not None:
         start = datetime(plan.horizon.start.year, plan.horizon.start.month, plan.horizon.start.day, tzinfo=start.tzinfo)
@@ -49,7 +62,7 @@ def horizon(forecast: Forecast, plan: PlanFile) -> Span:
     if plan.horizon.hours is not None:
         hours = plan.horizon.hours
         return Span(start, hours * 12 / 8760, hours, (Epoch("start", hours),), rate)
-    if forecast.hours < hours and rate == 0 and not _changes(plan):
+    if forecast.hours < hours and rate == 0 and not _changes(plan) and not _waits(plan, book):
         return Span(start, months, hours, (Epoch("start", hours),), rate)
     epochs = tuple(
         Epoch(f"{_month_start(start, m):%Y.%m}", length, (1 + rate) ** (-m / 12)) for m, length in enumerate(lengths)
@@ -61,7 +74,18 @@ def _changes(plan: PlanFile) -> bool:
     """Whether demand or prices change from month to month."""
     trends = plan.price_trends
     rates = (trends.api_per_year, trends.rental_per_year, trends.purchase_per_year, plan.growth.requests_per_year)
-    return any(rates) or any(plan.growth.workloads.values()) or any(fleet.until for fleet in plan.fleet)
+    return any(rates) or any(plan.growth.workloads.values()) or any(f.until or f.arrives for f in plan.fleet)
+
+
+def _waits(plan: PlanFile, book: PriceBook | None) -> bool:
+    """Whether anything that may be signed arrives later than at once, so that months matter."""
+    if book is None:
+        return False
+    stated = plan.site.lead_time_months
+    leads = [stated] if stated is not None else [own.lead_time_months for own in book.ownership.values()]
+    leads = [] if "buy" in plan.policy.forbid else leads
+    leads += [row.lead_time_months for row in book.offers if row.scheme not in plan.policy.forbid]
+    return any(leads)
 
 
 def grown(forecast: Forecast, span: Span, plan: PlanFile) -> Forecast:

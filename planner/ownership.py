@@ -50,6 +50,8 @@ class Ownership(Value):
     idle_w: NonNegative | None = None
     """None: unknown; busy power is then to be assumed at all hours."""
     support_usd_per_month: NonNegative | None = None
+    lead_time_months: Annotated[float, Field(ge=0, le=60)] | None = None
+    """From signing to the first hour of service; None: not stated, and then it serves from the month of signing."""
     failures_per_year: Share | None = None
     """Share of GPUs that fail for good in a year and are replaced at `gpu_usd`."""
     evidence: dict[str, Evidence] = Field(default_factory=dict)
@@ -177,8 +179,10 @@ def with_quote(own: Ownership, row: OfferRow) -> Ownership:
     gpu_usd = usd_per_gpu * own.gpu_usd / (own.gpu_usd + own.chassis_usd)
     as_of = UNDATED if row.as_of is None else str(row.as_of)
     quote = Evidence(source=row.source, date=as_of, kind=row.kind, confidence=row.confidence, note=row.note)
+    lead = {} if row.lead_time_months is None else {"lead_time_months": row.lead_time_months}
     return own.model_copy(
         update={
+            **lead,
             "gpus_per_server": row.gpus_per_unit,
             "gpu_usd": gpu_usd,
             "chassis_usd": usd_per_gpu - gpu_usd,

@@ -69,7 +69,9 @@ class Purchase(Value):
     source: Source
     why: str
     lead_months: int | None = None
-    """Months from signing to the first hour of service; None where the price book does not state it."""
+    """Months from signing (in `epoch`) to the first hour of service, rounded up; None where nobody states it."""
+    serves_from: str | None = None
+    """The epoch in which it begins to supply; None: the one in which it is signed."""
 
 
 class Supply(Value):
@@ -209,3 +211,6 @@ class Month(Value):
     gpus: dict[str, float]
     """GPUs held by scheme."""
     lines: tuple[Amount, ...]
+    """What is signed in it, with all that it costs over the horizon, and its own running costs."""
+    paid: tuple[Amount, ...] | None = None
+    """What is paid in it, line by line (`cash.py`); None where that was not kept."""

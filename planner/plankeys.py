@@ -138,6 +138,8 @@ class Site(Value):
     """Paid while at least one GPU is owned."""
     staff_usd_per_gpu_month: NonNegative | None = None
     """On top, for each."""
+    lead_time_months: Annotated[float, Field(ge=0, le=60)] | None = None
+    """From signing a server to its first hour of service, rounded up to whole months."""
     max_kw: Positive | None = None
     """IT power that the site can feed; None: no limit."""
 
@@ -161,6 +163,8 @@ class Fleet(Value):
     gpu: Name
     gpus: Count
     kind: Literal["owned", "reserved"] = "owned"
+    arrives: date | None = None
+    """First day on which ordered ones are there; None: they are there now."""
     until: date | None = None
     """First day on which a reserved one is gone."""
 

@@ -25,7 +25,8 @@ from typing import Protocol
 from hardware_profiles.facts import gpus, models
 from hardware_profiles.faults import Fault, Faults, InputError
 from planner.ownership import Ownership, Site, ownership_lines, ownership_usd_per_gpu_h, read_ownership, with_quote
-from planner.price_rows import EndpointRow, OfferRow, Reading, read_endpoints, read_offers
+from planner.price_cells import Reading
+from planner.price_rows import EndpointRow, OfferRow, read_endpoints, read_offers
 
 __all__ = [
     "EndpointRow", "OfferRow", "Ownership", "PriceBook", "Site", "ownership_lines", "ownership_usd_per_gpu_h",

@@ -68,9 +68,18 @@ def _purchase(
         usd_per_gpu_h=usd / gpu_h if gpu_h else None,
         utilisation=use,
         source=info.source,
-        lead_months=info.offer.lead_epochs or None,
+        lead_months=None if info.lead_months is None else info.offer.lead_epochs,
+        serves_from=_serves_from(told, info, epoch),
         why=_why(told, o, use),
     )
+
+
+def _serves_from(told: Told, info: OfferInfo, epoch: str) -> str | None:
+    """The epoch in which it begins to supply, where that is not the one in which it is signed."""
+    names = [each.name for each in told.case.problem.epochs]
+    if not info.offer.lead_epochs or epoch not in names:
+        return None
+    return names[names.index(epoch) + info.offer.lead_epochs]
 
 
 def _why(told: Told, o: int, use: float) -> str:

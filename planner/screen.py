@@ -12,7 +12,7 @@ from rich.table import Table
 
 from hardware_profiles.faults import printable
 from planner.inputs import Checked
-from planner.plan import Plan
+from planner.plan import Plan, Purchase
 from planner.review import Review
 from planner.solve import Progress
 
@@ -84,8 +84,13 @@ def _purchases(plan: Plan) -> Table:
         price = "" if p.usd_per_gpu_h is None else f"{p.usd_per_gpu_h:.2f}"
         use = "" if p.utilisation is None else f"{p.utilisation:.0%}"
         as_of = (p.source.as_of or "undated") + (" (stale)" if p.source.stale else "")
-        table.add_row(_text(p.offer), f"{p.gpus:,.0f}", p.epoch, f"{p.usd:,.0f}", price, use, as_of)
+        table.add_row(_text(p.offer), f"{p.gpus:,.0f}", _from(p), f"{p.usd:,.0f}", price, use, as_of)
     return table
+
+
+def _from(purchase: Purchase) -> str:
+    """When it is signed and, if that is later, when it serves."""
+    return purchase.epoch + (f", serves {purchase.serves_from}" if purchase.serves_from else "")
 
 
 def _supplies(plan: Plan) -> Table:

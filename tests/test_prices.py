@@ -366,7 +366,7 @@ def test_every_fault_of_every_file_is_told_at_once(tmp_path: Path) -> None:
             (
                 "offers.csv:1: column 'prize': unknown column. Remedy: known are provider, gpu, gpus_per_unit, scheme, "
                 "term_months, upfront_usd_per_unit, committed_usd_per_gpu_h, usage_usd_per_gpu_h, minimum_hours, "
-                "region, limit_units, as_of, source, kind, confidence, note."
+                "region, limit_units, lead_time_months, as_of, source, kind, confidence, note."
             ),
         ),
         (

@@ -1,0 +1,111 @@
+"""Owned GPUs: servers that can be bought, what running them costs, the team they need, and what is there already.
+
+Owned GPUs come in whole servers. Idle power is owed at all hours, the rest of the power while a GPU works; what a sale
+brings at the end of the horizon is credited; the team that any owned GPU needs is charged once. A server serves from
+the month in which it arrives (`lead_time_months`), and its running costs begin then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from datetime import date, timedelta
+
+from planner.horizon import Span
+from planner.plan import Source
+from planner.planfile import PlanFile
+from planner.prices import Ownership, PriceBook, Site
+from planner.problem import FixedCharge, Line, Offer
+from planner.supply import MONTH_H, OfferInfo, Place, source_of
+
+_FIGURES = (
+    "power_usd_per_kwh", "pue", "colocation_usd_per_kw_month", "staff_usd_per_month", "staff_usd_per_gpu_month"
+)  # fmt: skip
+
+
+def site_of(book: PriceBook, plan: PlanFile) -> Site:
+    """The price book's site with plan.toml's figures in place of its own."""
+    stated = {name: value for name in _FIGURES if (value := getattr(plan.site, name)) is not None}
+    return book.site.model_copy(update=stated)
+
+
+def staff_charge(
+    book: PriceBook, plan: PlanFile, offers: tuple[OfferInfo, ...], most_gpus: float
+) -> tuple[FixedCharge, ...]:
+    """The team that owning any GPU at all needs; `most_gpus` is more than could ever be of use."""
+    owned = [info for info in offers if info.scheme == "owned"]
+    usd = site_of(book, plan).staff_usd_per_month
+    if not owned or not usd:
+        return ()
+    units = sum(math.ceil(most_gpus / info.gpus_per_unit) for info in owned)
+    return (FixedCharge("staff", tuple(info.offer.name for info in owned), usd / MONTH_H, float(units)),)
+
+
+def lead_months(own: Ownership, plan: PlanFile) -> float | None:
+    """From signing to service: plan.toml's figure, else the price book's."""
+    stated = plan.site.lead_time_months
+    return own.lead_time_months if stated is None else stated
+
+
+def owned(book: PriceBook, plan: PlanFile, span: Span, today: date, place: Place) -> OfferInfo:
+    """Servers of the place's GPU that can be bought."""
+    own, site = book.ownership[place.gpu], site_of(book, plan)
+    gpus = float(own.gpus_per_server)
+    idle_w = own.busy_w if own.idle_w is None else own.idle_w
+    upfront = {"GPU purchase": own.gpu_usd, "chassis": own.chassis_usd, "network": own.network_usd}
+    committed = {
+        "repairs": (own.failures_per_year or 0.0) * own.gpu_usd / 8760,
+        "support": (own.support_usd_per_month or 0.0) / MONTH_H,
+        "idle power": idle_w / 1000 * site.pue * site.power_usd_per_kwh,
+        "rack": own.provisioned_w / 1000 * (site.colocation_usd_per_kw_month or 0.0) / MONTH_H,
+        "staff per GPU": (site.staff_usd_per_gpu_month or 0.0) / MONTH_H,
+    }
+    ages = [0.0, span.months] if len(span.epochs) == 1 else list(range(len(span.epochs) + 1))
+    lead = lead_months(own, plan)
+    offer = Offer(
+        "",
+        {place.pool: 1 / gpus},
+        lead_epochs=span.lead_epochs(lead),
+        upfront=tuple(Line(name, usd * gpus) for name, usd in upfront.items() if usd),
+        committed=tuple(Line(name, usd * gpus) for name, usd in committed.items() if usd),
+        running_costs_stay=True,
+        residual_usd=tuple(own.capital_usd * gpus * own.residual_share(age) for age in ages),
+    )
+    return OfferInfo(
+        offer,
+        f"{own.gpu} owned",
+        "owned",
+        "yours",
+        own.gpu,
+        gpus,
+        None,
+        own.capital_usd / (MONTH_H * own.life_months) + sum(committed.values()),
+        source_of(own, today),
+        kw_per_unit=own.provisioned_w / 1000 * gpus,
+        lead_months=lead,
+    )
+
+
+def busy_usd_per_gpu_h(own: Ownership, site: Site) -> float:
+    """What a GPU costs on top of its idle power while it works."""
+    idle_w = own.busy_w if own.idle_w is None else own.idle_w
+    return (own.busy_w - idle_w) / 1000 * site.pue * site.power_usd_per_kwh
+
+
+def existing(plan: PlanFile, span: Span, places: tuple[Place, ...]) -> Iterable[OfferInfo]:
+    """GPUs that are there already, month by month: from the first whole month in which they are there, to the last."""
+    for fleet in plan.fleet:
+        owner = "owned" if fleet.kind == "owned" else "rented"
+        place = next((p for p in places if (p.gpu, p.owner, p.region) == (fleet.gpu, owner, None)), None)
+        if place is None:
+            continue
+        end, units = span.start, []
+        for epoch in span.epochs:
+            begin, end = end, end + timedelta(hours=epoch.hours)
+            there = fleet.arrives is None or begin.date() >= fleet.arrives
+            stays = fleet.until is None or end.date() <= fleet.until
+            units.append(float(fleet.gpus) if there and stays else 0.0)
+        offer = Offer("", {place.pool: 1.0}, bought=False, existing=tuple(units))
+        source = Source(text="plan.toml", as_of=None, stale=False)
+        label = f"{fleet.gpu} {fleet.kind} already"
+        yield OfferInfo(offer, label, "existing", "yours", fleet.gpu, 1.0, None, 0.0, source)

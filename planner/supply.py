@@ -1,0 +1,74 @@
+"""What a supply of the problem stands for: a place, and the price row behind an offer or an endpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+
+from planner.plan import Scheme, Source
+from planner.prices import EndpointRow, OfferRow, Ownership, stale
+from planner.problem import Endpoint, Offer, Pool
+
+MONTH_H = 8760 / 12
+
+
+@dataclass(frozen=True)
+class Place:
+    """A pool and what it stands for; `region` None is anywhere."""
+
+    stated: Pool
+    gpu: str
+    owner: str
+    region: str | None
+
+    @property
+    def pool(self) -> str:
+        """The pool's name."""
+        return self.stated.name
+
+
+@dataclass(frozen=True)
+class OfferInfo:
+    """An offer of the problem and the price row it stands for."""
+
+    offer: Offer
+    label: str
+    scheme: Scheme
+    provider: str
+    gpu: str
+    gpus_per_unit: float
+    term_months: int | None
+    usd_per_gpu_h: float
+    source: Source
+    kw_per_unit: float = 0.0
+    """Of the site's power that it takes, owned units only."""
+    lead_months: float | None = None
+    """From signing to service, as stated; None: nobody says."""
+
+    def named(self, name: str) -> OfferInfo:
+        """The same with the offer's name in the problem."""
+        return replace(self, offer=replace(self.offer, name=name))
+
+
+@dataclass(frozen=True)
+class EndpointInfo:
+    """An endpoint of the problem and the price row it stands for."""
+
+    endpoint: Endpoint
+    label: str
+    provider: str
+    model: str
+    evidenced: bool
+    source: Source
+    row: EndpointRow | None = None
+
+
+def source_of(row: OfferRow | EndpointRow | Ownership, today: date) -> Source:
+    """Where its price comes from, and whether that is old today."""
+    as_of = None if row.as_of is None else str(row.as_of)
+    return Source(text=row.source, as_of=as_of, stale=stale(row, today), confidence=row.confidence)
+
+
+def part(text: str) -> str:
+    """A name as part of a pool's."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in text.lower())
