@@ -1,36 +1,65 @@
-"""The live table of a running sweep: points that are done, and how the running stage stands; then where things are."""
+"""The live table of a running sweep: points that are done, how the running stage stands, and how much is left.
+
+What is left is told as "at most": a stage ends sooner when it is known well enough, levels end when the server is full,
+a search when its rate is known. The sweep's bound is the stages that may still come times what a stage took so far.
+"""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from bench.asked import Asked, endpoint_warning
 from bench.driver import Progress
+from bench.plan import DEFAULT_SHAPES, RunPlan, read_run
 from bench.run import Result, execute, resume, start, state_folder
 from bench.schedule import Stage
 from bench.selfcheck import find_ceiling, known_ceiling
 from bench.show import COLUMNS, curve_table, point_row, points_table
 from bench.sweep import Events
+from bench.watch import Glance
 from hardware_profiles.curve import Point
 from hardware_profiles.faults import printable
 
+NOW = (
+    "now",
+    "left",
+    "sweep left",
+    "in flight",
+    "waiting",
+    "served",
+    "failed",
+    "tok/s",
+    "TTFT ms",
+    "TPOT ms",
+    "KV",
+    "W",
+)
+UNKNOWN = "-"
+
 
 class LiveTable:
-    """`with LiveTable(console) as live:` and give `live.events` to the sweep."""
+    """`with LiveTable(console, plan) as live:` and give `live.events` to the sweep."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, plan: RunPlan, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
+        self._clock = clock
         self._points: dict[str, list[Point]] = {}
-        self._now = Text("starting the server; this takes from seconds to minutes")
-        self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render, transient=True)
+        self._now: RenderableType = Text("starting the server; this takes from seconds to minutes")
+        self._left = Left(plan)
+        self._since = 0.0
+        self._live = Live(console=console, refresh_per_second=4, get_renderable=self.render, transient=True)
         self.events = Events(started=self._started, progress=self._progress, finished=self._finished, ended=self._ended)
 
     def __enter__(self) -> Self:
@@ -41,34 +70,95 @@ class LiveTable:
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
         self._live.stop()
 
-    def _render(self) -> RenderableType:
+    def render(self) -> RenderableType:
+        """What stands on the screen."""
         return Group(*(points_table(points) for points in self._points.values()), self._now)
 
     def _started(self, stage: Stage) -> None:
+        self._since = self._clock()
         self._now = Text(f"{stage.name}: starting")
 
-    def _progress(self, stage: Stage, at: Progress) -> None:
-        parts = [f"{stage.name}: {at.elapsed_s:.0f} of at most {stage.cap_s:.0f} s", f"{at.in_flight} in flight"]
-        parts.append(f"{at.completed} served" + (f", {at.failed} FAILED" if at.failed else ""))
-        if at.output_tokens_per_s is not None:
-            parts.append(f"{at.output_tokens_per_s:.0f} out tok/s")
-        if at.ttft_s is not None:
-            parts.append(f"TTFT {at.ttft_s * 1e3:.0f} ms")
-        if at.tpot_s is not None:
-            parts.append(f"TPOT {at.tpot_s * 1e3:.1f} ms")
-        if at.throughput_width is not None:
-            parts.append(f"throughput ±{at.throughput_width:.0%}")
-        self._now = Text(", ".join(parts))
+    def _progress(self, stage: Stage, at: Progress, glance: Glance) -> None:
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for column in NOW:
+            table.add_column(column, justify="left" if column == "now" else "right", no_wrap=True)
+        row = now_row(stage, at, glance, self._left.seconds(stage, at))
+        table.add_row(*row, style="red" if at.failed else None)
+        self._now = table
 
     def _finished(self, stage: Stage, point: Point, known: bool) -> None:
+        self._left.finished(None if known else self._clock() - self._since)
         self._points.setdefault(stage.shape.model_dump_json(), []).append(point)
-        self._now = Text(f"{stage.name}: {'was done' if known else 'done'}")
+        told = f"{stage.name}: {'was done' if known else 'done'}"
+        self._now = Text(told)
         if not self._console.is_terminal:
-            told = ", ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, point_row(point), strict=True) if cell)
-            _say(self._console, f"{self._now}: {told}")
+            cells = ", ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, point_row(point), strict=True) if cell)
+            _say(self._console, f"{told}: {cells}")
 
     def _ended(self, what: str, why: str) -> None:
+        self._left.ended()
         _say(self._console, f"{what} end: {why}")
+
+
+class Left:
+    """How many stages may still come: every shape has its levels, then its rates; each may end early."""
+
+    def __init__(self, plan: RunPlan) -> None:
+        levels = int(math.log2(plan.max_load)) + 1
+        own = [levels, plan.pace.rate_stages] if plan.rate_search else [levels]
+        self._most = own * (len(plan.shapes) or len(DEFAULT_SHAPES))
+        self._took_s: list[float] = []
+
+    def finished(self, took_s: float | None) -> None:
+        """One more stage is done; None: it stood in the folder already."""
+        if self._most:
+            self._most[0] = max(0, self._most[0] - 1)
+        if took_s is not None:
+            self._took_s.append(took_s)
+
+    def ended(self) -> None:
+        """Levels or rates of a shape have ended."""
+        self._most = self._most[1:]
+
+    def seconds(self, stage: Stage, at: Progress) -> tuple[float, float]:
+        """(this stage, the whole sweep), at most; a stage that was not yet seen is taken to last to its cap."""
+        this_s = max(0.0, stage.cap_s - at.elapsed_s)
+        each_s = sum(self._took_s) / len(self._took_s) if self._took_s else stage.cap_s
+        return this_s, this_s + max(0, sum(self._most) - 1) * each_s
+
+
+def now_row(stage: Stage, at: Progress, glance: Glance, left_s: tuple[float, float]) -> tuple[str, ...]:
+    """The running stage's line; what is unknown is a dash."""
+
+    def cell(value: float | None, form: str, scale: float = 1.0) -> str:
+        return UNKNOWN if value is None else format(value * scale, form)
+
+    return (
+        stage.name,
+        f"<{duration(left_s[0])}",
+        f"<{duration(left_s[1])}",
+        str(at.in_flight),
+        cell(glance.waiting, ".0f"),
+        str(at.completed),
+        str(at.failed),
+        cell(at.output_tokens_per_s, ".0f") + (f" ±{at.throughput_width:.0%}" if at.throughput_width else ""),
+        cell(at.ttft_s, ".0f", 1e3),
+        cell(at.tpot_s, ".1f", 1e3),
+        cell(glance.kv_cache_use, ".0%"),
+        cell(glance.power_w, ".0f"),
+    )
+
+
+def duration(seconds: float) -> str:
+    """Rounded up.
+
+    >>> duration(7.2), duration(61), duration(7300)
+    ('8 s', '2 min', '2 h 2 min')
+    """
+    if seconds <= 60:
+        return f"{math.ceil(seconds)} s"
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes <= 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def run_live(asked: Asked, raw: Path | None, out: Path, *, fresh: bool) -> None:
@@ -77,12 +167,12 @@ def run_live(asked: Asked, raw: Path | None, out: Path, *, fresh: bool) -> None:
     known = known_ceiling(state_folder(), workers=plan.workers)
     unknown = None if known else "what this client can take is not known: `bench selfcheck` finds out in a minute"
     notes = (*plan.notes, endpoint_warning(plan.target.url), unknown)
-    _live(folder, lambda events: execute(plan, folder, out, events), notes)
+    _live(folder, plan, lambda events: execute(plan, folder, out, events), notes)
 
 
 def resume_live(folder: Path, out: Path) -> None:
     """`bench resume`."""
-    _live(folder, lambda events: resume(folder.resolve(), out, events), ())
+    _live(folder, read_run(folder).plan, lambda events: resume(folder.resolve(), out, events), ())
 
 
 def print_result(console: Console, result: Result) -> None:
@@ -96,7 +186,7 @@ def _say(console: Console, text: str) -> None:
     console.print(Text(printable(text)), soft_wrap=True)
 
 
-def _live(folder: Path, go: Callable[[Events], Result], notes: tuple[str | None, ...]) -> None:
+def _live(folder: Path, plan: RunPlan, go: Callable[[Events], Result], notes: tuple[str | None, ...]) -> None:
     console = Console()
     for note in notes:
         if note:
@@ -104,7 +194,7 @@ def _live(folder: Path, go: Callable[[Events], Result], notes: tuple[str | None,
     here = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     _say(console, f"raw records: {here} (when interrupted: bench resume {here})")
     try:
-        with LiveTable(console) as live:
+        with LiveTable(console, plan) as live:
             result = go(live.events)
     except KeyboardInterrupt:
         _say(console, f"interrupted; finished stages are safe: bench resume {here}")

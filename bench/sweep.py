@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import stats
-from bench.bottleneck import queueing
+from bench.bottleneck import CLIENT_CHECKS, queueing
 from bench.build import gather, point_of
 from bench.driver import Progress, run_stage
 from bench.gpu import Driver
@@ -23,14 +23,12 @@ from bench.levels import Level, NextRate, Outcome, Tried, next_load, next_rate, 
 from bench.plan import RunFile, stage
 from bench.schedule import Stage
 from bench.server import Server
-from bench.watch import read_watch, watching, write_watch
+from bench.watch import Glance, read_watch, watching, write_watch
 from hardware_profiles.curve import Point
 from hardware_profiles.faults import Fault, InputError
 
 STEADY, DRAINED = {"balance", "stationary"}, "drained"
 """Open loop: checks that tell that a rate is too high, whatever its attainment."""
-CLIENT = {"client_ceiling", "client_busy", "client_lag"}
-"""Open loop: checks that tell that a batch shows the client and not the server; it decides nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Events:
     """What a sweep tells while it goes on."""
 
     started: Callable[[Stage], None] = lambda _: None
-    progress: Callable[[Stage, Progress], None] = lambda _, __: None
+    progress: Callable[[Stage, Progress, Glance], None] = lambda _, __, ___: None
     finished: Callable[[Stage, Point, bool], None] = lambda _, __, ___: None
     """With True when it stood in the folder already."""
     ended: Callable[[str, str], None] = lambda _, __: None
@@ -139,7 +137,7 @@ class Sweep:
                     self.folder,
                     workers=plan.workers,
                     cpus=plan.client_cpus or None,
-                    on_progress=lambda progress: self.events.progress(wanted, progress),
+                    on_progress=lambda progress: self.events.progress(wanted, progress, seen.now()),
                     should_stop=self._dead,
                 )
             except InputError:
@@ -166,9 +164,9 @@ class Sweep:
         )
 
     def _outcome(self, batches: list[Measured]) -> Outcome:
-        """Over all batches of one rate."""
+        """Over all batches of one rate, but for those that show the client and not the server."""
         slo = self.run.plan.slo
-        fair = [(one, names) for one in batches if not (names := one.failed_checks) & CLIENT]
+        fair = [(one, names) for one in batches if not (names := one.failed_checks) & CLIENT_CHECKS]
         seen = [stats.attainment(one.evidence.records, one.evidence.window, slo, scheduled=True) for one, _ in fair]
         return rate_outcome(
             stats.pooled_attainment(seen, slo.attainment).outcome,

@@ -42,6 +42,15 @@ class Watch(Value):
     server_death: str | None = None
 
 
+@dataclass(frozen=True)
+class Glance:
+    """What server and driver said last, for who looks on; None where they say nothing."""
+
+    kv_cache_use: float | None = None
+    waiting: float | None = None
+    power_w: float | None = None
+
+
 @dataclass
 class Watching:
     """Fills while the stage runs; complete after the block."""
@@ -55,6 +64,16 @@ class Watching:
     own_processes: tuple[int, ...] | None = None
     page_sampler: Sampler[Snapshot] | None = field(default=None, repr=False)
     gpu_sampler: Sampler[Reading] | None = field(default=None, repr=False)
+
+    def now(self) -> Glance:
+        """The latest page and reading."""
+        page = self.page_sampler.taken[-1] if self.page_sampler and self.page_sampler.taken else None
+        reading = self.gpu_sampler.taken[-1] if self.gpu_sampler and self.gpu_sampler.taken else None
+        return Glance(
+            kv_cache_use=page.kv_cache_use if page else None,
+            waiting=page.waiting if page else None,
+            power_w=reading.power_w if reading else None,
+        )
 
     def finish(self, stage: str, records_sha256: str, server_death: str | None) -> Watch:
         """The value to be written."""
