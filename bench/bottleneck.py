@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bench.evidence import Evidence, moved
 from bench.gpu import POWER_REASONS
-from bench.judge import Evidence, moved
 from hardware_profiles.curve import Check
 
 Bottleneck = Literal["kv_cache", "compute", "queue", "client", "power", "unknown"]

@@ -14,7 +14,8 @@ from pathlib import Path
 from bench import gpu, stats
 from bench.bottleneck import bottleneck, kv_cache_use
 from bench.driver import load_run
-from bench.judge import Evidence, hit_rate, judge, moved
+from bench.evidence import Evidence, moved
+from bench.judge import hit_rate, judge
 from bench.plan import RUN_FILE, RunFile, read_run
 from bench.records import digest
 from bench.selfcheck import Ceiling

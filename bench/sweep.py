@@ -17,8 +17,8 @@ from bench import stats
 from bench.bottleneck import CLIENT_CHECKS, queueing
 from bench.build import gather, point_of
 from bench.driver import Progress, run_stage
+from bench.evidence import Evidence
 from bench.gpu import Driver
-from bench.judge import Evidence
 from bench.levels import Level, NextRate, Outcome, Tried, next_load, next_rate, rate_outcome
 from bench.plan import RunFile, stage
 from bench.schedule import Stage

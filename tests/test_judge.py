@@ -12,8 +12,9 @@ import pytest
 
 from bench import stats
 from bench.bottleneck import bottleneck
+from bench.evidence import Evidence
 from bench.gpu import Reading
-from bench.judge import CHECKS, Evidence, judge
+from bench.judge import CHECKS, judge
 from bench.prompts import Fixed
 from bench.records import Records, from_rows
 from bench.schedule import Stage
@@ -51,9 +52,9 @@ def rows(**changes: Any) -> list[dict[str, Any]]:
             "events": TOKENS,
             "status": "ok",
             "error": "",
-            "server_queue_s": NAN,
-            "server_ttft_s": NAN,
-            "server_generation_s": NAN,
+            "server_queue_s": 0.02,
+            "server_ttft_s": TTFT - 0.03,
+            "server_generation_s": E2E - TTFT - 0.005,
         }
         made.append(row | {key: change(row) if callable(change) else change for key, change in changes.items()})
     return made
@@ -213,6 +214,12 @@ FIRES: list[tuple[str, Callable[[], Evidence], str]] = [
     ("server_latency", after(ttft_sum_s=0.11 * 2 * COUNT), "means: TTFT 100.00 ms (server 220.00 ms), TPOT 100.00 ms"),
     ("server_latency", after(tpot_sum_s=0.110 * COUNT), "means: TTFT 100.00 ms (server 100.00 ms), TPOT 100.00 ms"),
     ("server_latency", after(e2e_sum_s=0.45 * COUNT), "means: TTFT 100.00 ms (server 100.00 ms), TPOT 100.00 ms"),
+    ("request_timings", seen(server_queue_s=0.09), "client minus server over 240 requests: TTFT -60.00 ms, generation"),
+    (
+        "request_timings",
+        seen(server_generation_s=E2E - TTFT + 0.03),
+        "client minus server over 240 requests: TTFT +10.00 ms, generation -30.00 ms of 430.0 ms",
+    ),
     ("tokens", after(output_tokens=TOKENS * COUNT - 1.0), f"input {100 * COUNT} (server {100 * COUNT}), output "),
     ("tokens", after(input_tokens=100.0 * COUNT + 1), f"input {100 * COUNT} (server {100 * COUNT + 1}), output "),
     ("prefix_hits", after(prefix_hits_tokens=100 * COUNT * 0.05), "asked 0.0%, seen 5.0%"),
@@ -272,6 +279,7 @@ UNKNOWN: list[tuple[str, Callable[[], Evidence], str]] = [
     ("stationary", lambda: replace(SOUND, window=stats.Window(5, 9)), "the window is shorter than "),
     ("tokens", seen(status=every(200, "reset", "status")), "failed requests have tokens that only the server counted"),
     ("tokens", seen(output_tokens=-1), "one side did not count them"),
+    ("request_timings", seen(server_queue_s=NAN), "the server tells no timings of single requests"),
     ("server_latency", after(ttft_count=COUNT - 1.0), f"the server counted {COUNT - 1.0} TTFT, the client {COUNT}"),
 ]
 

@@ -1,0 +1,73 @@
+"""What is known about one finished stage, and how a verdict on it is written down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench import stats
+from bench.gpu import Reading
+from bench.records import Records
+from bench.schedule import Stage
+from bench.scrape import Snapshot
+from bench.selfcheck import Ceiling
+from bench.watch import Watch
+from hardware_profiles.curve import Check, Verdict
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that is known about one finished stage."""
+
+    stage: Stage
+    records: Records
+    window: stats.Window
+    zero_unix_s: float
+    client: dict[str, str | float | int | None]
+    watch: Watch
+    ceiling: Ceiling | None
+
+    @property
+    def windowed(self) -> Records:
+        """The rows that count."""
+        return stats.in_window(self.records, self.window)
+
+    @property
+    def pages(self) -> list[Snapshot]:
+        """The server's pages from inside the window."""
+        return [page for page in self.watch.pages if self._inside(page.unix_s)]
+
+    @property
+    def readings(self) -> list[Reading]:
+        """The GPU's readings from inside the window."""
+        return [reading for reading in self.watch.readings if self._inside(reading.unix_s)]
+
+    def _inside(self, unix_s: float) -> bool:
+        return self.window.start_s <= unix_s - self.zero_unix_s < self.window.end_s
+
+
+def moved(before: Snapshot, after: Snapshot, name: str) -> float | None:
+    """By how much a counter rose; None where the page does not have it."""
+    old, new = getattr(before, name), getattr(after, name)
+    return None if old is None or new is None else float(new - old)
+
+
+def primed_before(evidence: Evidence) -> tuple[int, int]:
+    """(requests, input tokens) that put shared prefixes into the cache before the zero, one output token each."""
+    requests, tokens = (evidence.client.get(f"primed_{what}") for what in ("requests", "input_tokens"))
+    return int(requests or 0), int(tokens or 0)
+
+
+def within(name: str, value: float, tolerance: float, reason: str) -> Check:
+    """Passes when the value is at most the tolerance."""
+    verdict: Verdict = "pass" if value <= tolerance else "fail"
+    return Check(name=name, verdict=verdict, reason=reason, value=float(value), tolerance=float(tolerance))
+
+
+def verdict_of(name: str, passed: bool, reason: str) -> Check:
+    """A check that was decided."""
+    return Check(name=name, verdict="pass" if passed else "fail", reason=reason)
+
+
+def unknown(name: str, reason: str) -> Check:
+    """A check that nothing can decide, and why."""
+    return Check(name=name, verdict="unknown", reason=reason)
