@@ -6,10 +6,14 @@ Rounding happens here only, when something is printed; plan.json and the CSV tab
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
+from datetime import date
 from itertools import groupby
 
 UNKNOWN = "unknown"
+_MONTH = re.compile(r"(\d{4})[.-](0[1-9]|1[0-2])")
 _STEPS = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
 
@@ -17,7 +21,7 @@ def usd(value: float | None) -> str:
     """An amount of money: whole dollars from 1000, cents below, three digits below one dollar.
 
     >>> usd(1234567.8), usd(12.5), usd(0.01234), usd(0.9), usd(-1500.4), usd(0), usd(None)
-    ('USD 1,234,568', 'USD 12.50', 'USD 0.0123', 'USD 0.90', 'USD -1,500', 'USD 0', 'unknown')
+    ('USD 1,234,568', 'USD 12.50', 'USD 0.0123', 'USD 0.900', 'USD -1,500', 'USD 0', 'unknown')
     """
     if value is None:
         return UNKNOWN
@@ -29,8 +33,8 @@ def usd(value: float | None) -> str:
     elif size >= 0.995:
         digits = f"{size:.2f}"
     else:
-        digits = f"{float(f'{size:.3g}'):.9f}".rstrip("0")
-        digits = digits.ljust(len("0.00"), "0")
+        places = 2 - math.floor(math.log10(float(f"{size:.3g}")))
+        digits = f"{size:.{places}f}"
     return f"USD {'-' if value < 0 else ''}{digits}"
 
 
@@ -61,10 +65,12 @@ def number(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share as a percentage; what is not zero never prints as zero, what is not all never prints as all.
+    """A share as a percentage: a tenth from 1 %, two digits below, whole from 100 %.
 
-    >>> share(0.5), share(0.1234), share(0.00001), share(0.99999), share(0), share(1), share(1.5)
-    ('50 %', '12.3 %', 'under 0.01 %', 'over 99.9 %', '0 %', '100 %', '150 %')
+    What is not zero never prints as zero, what is not all never prints as all.
+
+    >>> share(0.5), share(0.12345), share(0.00742), share(0.00001), share(0.99999), share(0), share(1), share(1.234)
+    ('50 %', '12.3 %', '0.74 %', 'under 0.01 %', 'over 99.9 %', '0 %', '100 %', '123 %')
     """
     if value is None:
         return UNKNOWN
@@ -72,7 +78,9 @@ def share(value: float | None) -> str:
         return "under 0.01 %"
     if 0.999 < value < 1:
         return "over 99.9 %"
-    return f"{float(f'{100 * value:.3g}'):g} %"
+    percent = 100 * value
+    digits = f"{percent:.2g}" if abs(percent) < 1 else f"{percent:.0f}" if abs(percent) >= 100 else f"{percent:.1f}"
+    return f"{float(digits):g} %"
 
 
 def against(value: float, base: float) -> str:
@@ -87,8 +95,17 @@ def against(value: float, base: float) -> str:
     if abs(ratio - 1) < 5e-5:
         return "the same"
     if ratio >= 2:
-        return f"{ratio:.3g} times as dear"
+        return f"{number(round(ratio, 1))} times as dear"
     return f"{share(abs(ratio - 1))} {'dearer' if ratio > 1 else 'cheaper'}"
+
+
+def more(value: float, base: float) -> str:
+    """How much more `value` is than `base`, to follow "costs".
+
+    >>> more(150, 100), more(90, 100), more(100, 100), more(430, 100)
+    ('50 % more', '10 % less', 'the same', '4.3 times as much')
+    """
+    return against(value, base).replace("dearer", "more").replace("cheaper", "less").replace("as dear", "as much")
 
 
 def seconds(value: float | None) -> str:
@@ -102,14 +119,33 @@ def seconds(value: float | None) -> str:
     return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"
 
 
+def month(name: str) -> str:
+    """A month as people write it; any other name of an epoch stays as it is.
+
+    >>> month("2027.01"), month("2027-11"), month("start")
+    ('Jan 2027', 'Nov 2027', 'start')
+    """
+    found = _MONTH.fullmatch(name)
+    return f"{date(int(found[1]), int(found[2]), 1):%b %Y}" if found else name
+
+
+def count(value: float, word: str) -> str:
+    """So many of them.
+
+    >>> count(1, "month"), count(12, "month"), count(0.5, "month")
+    ('1 month', '12 months', '0.5 months')
+    """
+    return f"{number(value)} {word}{'' if value == 1 else 's'}"
+
+
 def spans(values: Iterable[tuple[str, float]]) -> str:
     """Values by epoch with equal neighbours joined.
 
-    >>> spans([("2027-01", 2), ("2027-02", 2), ("2027-03", 3)])
-    '2 (2027-01 to 2027-02), 3 (2027-03)'
+    >>> spans([("2027.01", 2), ("2027.02", 2), ("2027.03", 3)])
+    '2 (Jan 2027 to Feb 2027), 3 (Mar 2027)'
     """
     told = []
     for value, run in groupby(values, key=lambda pair: pair[1]):
-        names = [name for name, _ in run]
+        names = [month(name) for name, _ in run]
         told.append(f"{number(value)} ({names[0]}{f' to {names[-1]}' if len(names) > 1 else ''})")
     return ", ".join(told) or "none"

@@ -20,6 +20,8 @@ from planner.problem import Array
 from planner.solve import Solution
 
 _ROUNDING = 1e-9
+HOURLY_LINES = (("on demand", "on"), ("busy power", "served"), ("API", "api"), ("unserved", "unserved"))
+"""Lines of the bill that follow the work, and the family of variables that each is the cost of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +67,7 @@ def carried(case: Case, solution: Solution) -> Carried:
 
 
 def _held(solution: Solution) -> Array:
-    """[O, T] GPUs of every offer: active units, or units switched on."""
+    """[O, T] GPUs of every offer: active units, units switched on, or what a commitment pays."""
     problem, blocks = solution.problem, solution.blocks
     held = np.zeros((len(problem.offers), len(blocks)))
     active = problem.active_units(solution.fleet.buy)
@@ -73,9 +75,11 @@ def _held(solution: Solution) -> Array:
         if offer.placed == "epoch":
             held[o] = active[o][blocks.epoch] / min(offer.covers.values())
     for i, (family, key) in enumerate(solution.hours.matrix.columns):
-        if family == "on":
-            offer = problem.offers[key[0]]
-            held[key[0]] += solution.hours.values[:, i] / min(offer.covers.values())
+        if family == "on" and not problem.offers[key[0]].bought:
+            unit = problem.offers[key[0]]
+            held[key[0]] += solution.hours.values[:, i] / min(unit.covers.values()) / unit.usable
+        if family == "rented" and problem.offers[key[0]].bought:
+            held[key[0]] += solution.hours.values[:, i] * problem.deployments[key[1]].gpus_per_replica
     return held
 
 

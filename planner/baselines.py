@@ -23,17 +23,20 @@ from planner.solve import ImpossibleError, Solution, solve
 UNSERVED_USD = 1e4
 SILOS, TODAY, LAST = "silos per workload", "today's fleet and APIs", LAST_PLAN
 
+_NO_FLEET = "no [[fleet]] in plan.toml: the same as all API"
+
 STRATEGIES: tuple[tuple[str, tuple[Scheme, ...]], ...] = (
     ("all API", ("api",)),
     ("all rented on demand", ("on demand",)),
     ("all reserved", ("reserved",)),
     ("all owned", ("owned",)),
-    ("no API", ("existing", "owned", "reserved", "spot", "on demand")),
+    ("no API", ("existing", "owned", "reserved", "commitment", "spot", "on demand")),
 )
 
 
 _RULED_OUT: dict[Scheme, str] = {
-    "api": "api", "on demand": "on-demand", "reserved": "reserved", "owned": "buy", "spot": "spot"
+    "api": "api", "on demand": "on-demand", "reserved": "reserved", "owned": "buy", "spot": "spot",
+    "commitment": "commitment",
 }  # fmt: skip
 """What `policy.forbid` calls each scheme."""
 
@@ -93,7 +96,8 @@ def _silos(case: Case, gap: float, limit_s: float) -> Baseline:
 
 def _today(case: Case, gap: float, limit_s: float) -> Baseline:
     if not any(info.scheme == "existing" for info in case.offers):
-        return _none(TODAY, "plan.toml states no [[fleet]]; without one it is the same as all API")
+        found = _one_way(case, TODAY, ("api",), gap, limit_s)
+        return found.model_copy(update={"note": "; ".join(filter(None, (_NO_FLEET, found.note)))})
     return _priced(case, TODAY, restricted(case, ("existing", "api")).problem, gap, limit_s)
 
 
@@ -147,7 +151,8 @@ def _priced(case: Case, name: str, problem: Problem, gap: float, limit_s: float)
         return _none(name, str(error))
     missed = _missed_share(solution)
     if missed > 1e-9 and solution.gap > gap:
-        return _none(name, f"no plan that serves everything was found in {limit_s:.0f} s")
+        note = f"no plan that serves everything was found in {limit_s:.0f} s; one may exist"
+        return _none(name, note).model_copy(update={"unfinished": True})
     if missed > 1e-9:
         return _none(name, f"cannot serve everything: {missed:.2%} of the requests have no supply")
     return Baseline(name=name, usd=solution.cost_usd, gap=solution.gap, note="", paid=paid(solution, case.span))

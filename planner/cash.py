@@ -9,16 +9,19 @@ the bill, to which the months add up. A plan of one epoch repeats itself, so its
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from itertools import accumulate
 
 import numpy as np
 
-from planner.attribution import charges_usd, present_hours
+from planner.attribution import HOURLY_LINES, charges_usd, hourly_usd, present_hours
 from planner.horizon import Span
 from planner.problem import Array, Offer, Problem
 from planner.solve import Solution
 
 _LATER = "owed past the horizon"
+_DIGITS = 6
+"""USD to a millionth: what is left of a subtraction is no payment."""
 
 
 def paid(solution: Solution, span: Span) -> tuple[float, ...]:
@@ -26,42 +29,71 @@ def paid(solution: Solution, span: Span) -> tuple[float, ...]:
 
     The last is the bill.
     """
-    at_once, running, at_end = _flows(solution)
+    flows = tuple(_flows(solution).values())
+    at_once = np.sum([start for start, _, _ in flows], axis=0)
+    running = np.sum([through for _, through, _ in flows], axis=0)
     if len(running) == 1:
         count = max(1, math.ceil(span.months - 1e-9))
         running = np.full(count, running[0] / count)
     moved = np.zeros(len(running) + 1)
     moved[: len(at_once)] = at_once
     moved[1:] += running
-    moved[-1] += at_end
+    moved[-1] += sum(at_end for _, _, at_end in flows)
     return tuple(accumulate(moved.tolist()))
 
 
-def _flows(solution: Solution) -> tuple[Array, Array, float]:
-    """By epoch: paid at its start and paid through it; and what is settled at the end."""
+def paid_lines(solution: Solution) -> tuple[dict[str, float], ...]:
+    """USD paid in each epoch by line, what is settled at the end in the last one; a line adds up to the bill's."""
+    months: tuple[dict[str, float], ...] = tuple({} for _ in solution.problem.epochs)
+    for name, (at_once, running, at_end) in _flows(solution).items():
+        usd = at_once + running
+        usd[-1] += at_end
+        for month, amount in zip(months, usd.tolist(), strict=True):
+            if amount:
+                month[name] = amount
+    return months
+
+
+def _flows(solution: Solution) -> dict[str, tuple[Array, Array, float]]:
+    """By line and epoch: paid at its start and paid through it; and what is settled at the end."""
     problem, count = solution.problem, len(solution.problem.epochs)
-    at_once, at_end = np.zeros(count), 0.0
-    running: Array = charges_usd(solution).sum(axis=0) if problem.fixed_charges else np.zeros(count)
-    np.add.at(running, solution.blocks.epoch, present_hours(solution) * solution.hours.usd_per_h)
+    at_once: dict[str, Array] = defaultdict(lambda: np.zeros(count))
+    running: dict[str, Array] = defaultdict(lambda: np.zeros(count))
+    at_end: dict[str, float] = defaultdict(float)
+    for charge, usd in zip(problem.fixed_charges, charges_usd(solution), strict=True):
+        running[charge.name] += usd
+    for name, family in HOURLY_LINES:
+        np.add.at(running[name], solution.blocks.epoch, present_hours(solution) * hourly_usd(solution, family))
     for (o, m), units in np.ndenumerate(solution.fleet.buy):
         if units:
             offer = problem.offers[o]
             first, through = _at_once(problem, offer, m), _through(problem, offer, m)
-            at_once[m] += units * first
-            running += units * through
-            at_end += units * (sum(usd for _, usd in problem.unit_cost(offer, m)) - first - float(through.sum()))
-    return at_once, running, at_end
+            for name, usd in first.items():
+                at_once[name][m] += units * usd
+            for name, usds in through.items():
+                running[name] += units * usds
+            for name, usd in problem.unit_cost(offer, m):
+                at_end[name] += units * usd
+            for name in first.keys() | through.keys():
+                at_end[name] -= units * (first.get(name, 0.0) + float(np.sum(through.get(name, 0.0))))
+    names = dict.fromkeys((*running, *at_once, *at_end))
+    return {name: (at_once[name], running[name], round(at_end[name], _DIGITS)) for name in names}
 
 
-def _at_once(problem: Problem, offer: Offer, m: int) -> float:
-    usd = sum(line.usd for line in offer.upfront if line.name != _LATER)
-    return offer.price_factor(m) * usd * problem.epochs[m].discount
+def _at_once(problem: Problem, offer: Offer, m: int) -> dict[str, float]:
+    """What one unit costs on the day of its purchase, by line."""
+    usd: dict[str, float] = defaultdict(float)
+    for line in offer.upfront:
+        if line.name != _LATER:
+            usd[line.name] += offer.price_factor(m) * line.usd * problem.epochs[m].discount
+    return usd
 
 
-def _through(problem: Problem, offer: Offer, m: int) -> Array:
-    """[M] the commitment and running costs of one unit in every epoch in which it is there."""
+def _through(problem: Problem, offer: Offer, m: int) -> dict[str, Array]:
+    """By line, [M] the commitment and running costs of one unit in every epoch in which it is there."""
     factor = 1.0 if offer.running_costs_stay else offer.price_factor(m)
-    usd = np.zeros(len(problem.epochs))
-    for n in problem.active_epochs(offer, m):
-        usd[n] = factor * offer.committed_usd_per_h * problem.epochs[n].hours * problem.epochs[n].discount
+    usd: dict[str, Array] = defaultdict(lambda: np.zeros(len(problem.epochs)))
+    for line in offer.committed:
+        for n in problem.active_epochs(offer, m):
+            usd[line.name][n] += factor * line.usd * problem.epochs[n].hours * problem.epochs[n].discount
     return usd

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from planner.amounts import number, usd
+from planner.amounts import count, usd
 from planner.drawing import COLOURS, INK, drawable, money_scale, panels
 from planner.parts import Table
 from planner.picture import Picture
@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
 _WIDE, _NARROW = 9.0, 4.2
 _LINES = ((0, (1, 1)), (0, (4, 1.5)), (0, (6, 1, 1, 1)), (0, (2, 2)), (0, (8, 2)))
-_COLOURS = (COLOURS["api"], COLOURS["on demand"], COLOURS["reserved"], "#56B4E9", "#882255", "#7F7F7F", "#DDCC77")
+_COLOURS = {
+    "all API": COLOURS["api"],
+    "all rented on demand": COLOURS["on demand"],
+    "all reserved": COLOURS["reserved"],
+    "all owned": COLOURS["owned"],
+    "no API": "#56B4E9",
+    "silos per workload": "#882255",
+    "today's fleet and APIs": COLOURS["existing"],
+}
+"""A strategy of one scheme has the scheme's colour."""
+_OTHER = "#999933"
 
 
 def cheaper_from(mine: Sequence[float], other: Sequence[float]) -> float | None:
@@ -49,10 +59,10 @@ def cumulative(plan: Plan) -> Picture | None:
         "What is paid by when, purchases at once, the rest as it runs; what a sale at the end brings is credited then."
     )
     if crossing:
-        first = ", ".join(f"{name} after {number(months)} months" for months, name in crossing)
+        first = ", ".join(f"{name} after {count(months, 'month')}" for months, name in crossing)
         says += f" This plan starts dearer and becomes the cheaper one than {first}."
     elif not never:
-        says += " This plan is the cheapest from the first month on."
+        says += " No strategy has cost less at the end of any month."
     if never:
         says += f" It never becomes cheaper than {', '.join(never)}."
     return Picture(
@@ -73,13 +83,14 @@ def cumulative_picture(plan: Plan, *, narrow: bool = False) -> Figure:
     unit, word = money_scale([amount for _, paid in rows for amount in paid])
     for place, (name, paid) in enumerate(rows):
         style = {"color": INK, "linewidth": 2.4} if not place else {
-            "color": _COLOURS[(place - 1) % len(_COLOURS)], "linewidth": 1.5, "linestyle": _LINES[place % len(_LINES)]
+            "color": _COLOURS.get(name, _OTHER), "linewidth": 1.5, "linestyle": _LINES[place % len(_LINES)]
         }  # fmt: skip
         axis.plot(range(len(paid)), [amount / unit for amount in paid], label=drawable(name, 28), **style)
         months = cheaper_from(plan.paid, paid) if place else None
         if months:
             axis.plot([months], [_at(plan.paid, months) / unit], "o", color=INK, markersize=5)
     axis.set_xlim(0, len(plan.paid) - 1)
+    axis.set_xticks(range(0, len(plan.paid), max(1, round((len(plan.paid) - 1) / 12))))
     axis.set_xlabel("months from the start")
     axis.set_ylabel(f"{word} paid so far")
     axis.yaxis.set_major_formatter("{x:,g}")
@@ -93,16 +104,16 @@ def _rows(plan: Plan) -> list[tuple[str, tuple[float, ...]]]:
 
 
 def _table(plan: Plan, rows: list[tuple[str, tuple[float, ...]]]) -> Table:
-    count = len(plan.paid) - 1
-    ends = sorted({round(count * part) for part in (0.0, 0.25, 0.5, 0.75, 1.0)})
+    last = len(plan.paid) - 1
+    ends = sorted({round(last * part) for part in (0.0, 0.25, 0.5, 0.75, 1.0)})
     cells = []
     for place, (name, paid) in enumerate(rows):
         months = cheaper_from(plan.paid, paid) if place else 0.0
-        turn = "" if not place else "never" if months is None else "the start" if not months else f"{months:.3g} months"
+        turn = "" if not place else "never" if months is None else "the start" if not months else count(months, "month")
         cells.append((name, *(usd(paid[end]) for end in ends), turn))
     columns = (
         "strategy",
-        *(f"after {end} months" if end else "at the start" for end in ends),
+        *(f"after {count(end, 'month')}" if end else "at the start" for end in ends),
         "this plan is cheaper from",
     )
     return Table(columns, tuple(cells))

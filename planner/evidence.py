@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from planner.amounts import UNKNOWN, number, share, usd
+from planner.amounts import UNKNOWN, count, number, share, usd
 from planner.drawing import label
-from planner.parts import Section, Table, first
+from planner.parts import Section, Table, first, placed_name, told
 from planner.plan import Deployed, Plan, Price
 
 _EXTRA = (
@@ -27,7 +27,7 @@ _NOT_PRICED = (
 
 def extra_costs(plan: Plan) -> Section:
     """Hidden costs, each a line of its own, those that this bill does not hold included."""
-    amounts = {line.name: line.usd for line in plan.lines}
+    amounts = {line.name: line.usd for line in plan.lines if told(line.usd)}
     rows = []
     for name, lines, what in _EXTRA:
         found = [amounts[line] for line in lines if line in amounts]
@@ -52,15 +52,15 @@ def price_book(plan: Plan) -> Section | None:
     if not plan.prices:
         return None
     rows = tuple(
-        (p.name, label(p.scheme), "yes" if p.used else "", _term(p), _price(p), number(p.units) if p.units else "",
-         p.source.text, _as_of(p), p.source.confidence or UNKNOWN)
+        (p.name, label(p.scheme), "yes" if p.used else "", _term(p), _price(p),
+         number(p.units) if p.units else "not stated", p.source.text, _as_of(p), p.source.confidence or UNKNOWN)
         for p in sorted(plan.prices, key=lambda p: not p.used)
     )  # fmt: skip
     stale = sum(p.source.stale for p in plan.prices)
     says = (
-        f"The {len(rows)} offers that the plan could choose from, those it uses first; {stale} are stale (undated, or "
-        "older than a quarter). An owned GPU's price per hour spreads the purchase over its life and holds rack, idle "
-        "power and repairs, not the team. Offers that another one beats in every respect are left out."
+        f"The {count(len(rows), 'offer')} that the plan could choose from, those it uses first; stale (undated, or "
+        f"older than a quarter): {stale}. An owned GPU's price per hour spreads the purchase over its life and holds "
+        "rack, idle power and repairs, not the team. Offers that another one beats in every respect are left out."
     )
     columns = ("offer", "scheme", "used", "term", "price", "stock", "source", "as of", "confidence")
     return Section("Price book", says, Table(columns, rows, words=frozenset({0, 1, 2, 3, 4, 6, 7, 8})))
@@ -71,7 +71,7 @@ def curves_used(plan: Plan) -> Section | None:
     if not plan.deployments:
         return None
     rows = tuple(
-        (d.name, d.kind, d.dated or "undated", f"{d.engine} {d.engine_version or '(version unknown)'}",
+        (placed_name(d), d.kind, d.dated or "undated", f"{d.engine} {d.engine_version or '(version unknown)'}",
          d.precision or UNKNOWN, _weights(d), str(len(d.shapes)) if d.shapes else UNKNOWN,
          " ".join(d.server_args) or "not stated", d.source or UNKNOWN)
         for d in plan.deployments
@@ -87,7 +87,7 @@ def _weights(deployed: Deployed) -> str:
 
 def _term(price: Price) -> str:
     if price.term_months is not None:
-        return "1 month" if price.term_months == 1 else f"{price.term_months} months"
+        return count(price.term_months, "month")
     return {"on demand": "by the hour", "spot": "by the hour", "api": "by the token"}.get(price.scheme, "kept")
 
 

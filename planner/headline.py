@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 
+from planner.amounts import count, month, more, share, usd
 from planner.assemble import Case
 from planner.attribution import hourly_usd, missed_requests, present_hours
+from planner.parts import PROVEN
 from planner.plan import Baseline, Deployed, Purchase, Supply
 from planner.solve import Solution
 
 MARKET = "market-survey"
 """Stands in the price book where a survey states what sellers take, without naming one."""
+_ONE_NUMBER = "the source states one number per latency, so the share of requests inside the SLO is unknown."
 
 
 def headline(
@@ -36,24 +39,13 @@ def warnings(
     supplies: tuple[Supply, ...],
 ) -> tuple[str, ...]:
     """What a reader has to know before signing, most serious first."""
-    said = _unserved(case, solution)
-    for d in deployments:
-        name = f"{d.model} on {d.gpus_per_replica}x {d.gpu}"
-        if d.kind != "measured":
-            said.append(f"{name}: the curve is {d.kind}, not measured on your GPUs; measure it with bench run.")
-        if not d.percentile_known:
-            said.append(
-                f"{name}: the source states one number per latency, so the share of requests inside the SLO is unknown."
-            )
-        if not d.saturated:
-            said.append(f"{name}: the SLO was never broken in the measurement, so its capacity is a floor.")
-        if d.extrapolated:
-            said.append(f"{name}: some requests are longer or shorter than any that was measured.")
+    said = _unserved(case, solution) + _doubts(deployments)
     for p in purchases:
         if p.provider == MARKET:
             said.append(f"{p.offer}: this is a surveyed market price that nobody quoted; ask sellers for it.")
-    stale = Counter(p.offer for p in purchases if p.source.stale)
-    said += [f"{offer}: the price is undated or older than a quarter; ask for a new quote." for offer in stale]
+    stale = tuple(dict.fromkeys(p.offer for p in purchases if p.source.stale))
+    if stale:
+        said.append(f"{', '.join(stale)}: the price is undated or older than a quarter; ask for a new quote.")
     used = {supply.name for supply in supplies if supply.scheme == "api"}
     for info in case.endpoints:
         if info.label in used and not info.evidenced:
@@ -61,6 +53,23 @@ def warnings(
         if info.label in used and info.source.stale:
             said.append(f"{info.label}: the price is undated or older than a quarter.")
     return tuple(dict.fromkeys((*said, *case.warnings)))
+
+
+def _doubts(deployments: tuple[Deployed, ...]) -> list[str]:
+    """What is doubtful about the curves, a sentence per doubt with all that it is said of."""
+    found: dict[str, list[str]] = {}
+    for d in deployments:
+        name = f"{d.model} on {d.gpus_per_replica}x {d.gpu}"
+        told = (
+            (d.kind != "measured", f"the curve is {d.kind}, not measured on your GPUs; measure it with bench run."),
+            (not d.percentile_known, _ONE_NUMBER),
+            (not d.saturated, "the SLO was never broken in the measurement, so its capacity is a floor."),
+            (d.extrapolated, "some requests are longer or shorter than any that was measured."),
+        )
+        for holds, doubt in told:
+            if holds:
+                found.setdefault(doubt, []).append(name)
+    return [f"{', '.join(dict.fromkeys(names))}: {doubt}" for doubt, names in found.items()]
 
 
 def _unserved(case: Case, solution: Solution) -> list[str]:
@@ -90,8 +99,14 @@ def _to_sign(case: Case, purchases: tuple[Purchase, ...]) -> str:
             parts.append(f"buy {gpus}{_when(same)}")
         elif same[0].scheme == "reserved":
             seller = "at the surveyed market price" if same[0].provider == MARKET else f"of {same[0].provider}"
-            parts.append(f"commit to {gpus} {seller} for {_months(same[0].term_months)}{_when(same)}")
-    if not parts and not any(info.scheme in ("owned", "reserved") for info in case.offers):
+            parts.append(f"commit to {gpus} {seller} for {count(same[0].term_months or 0, 'month')}{_when(same)}")
+        elif same[0].scheme == "commitment":
+            per_h = sum(p.usd_per_h or 0.0 for p in same)
+            parts.append(
+                f"commit to spending {per_h:,.2f} USD per hour at {same[0].provider} for "
+                f"{count(same[0].term_months or 0, 'month')}{_when(same)}"
+            )
+    if not parts and not any(info.scheme in ("owned", "reserved", "commitment") for info in case.offers):
         return "Sign nothing: there is no GPU to buy or reserve under the plan's rules."
     if not parts:
         return "Sign nothing: neither owning nor reserving GPUs pays at this demand."
@@ -103,11 +118,10 @@ def _when(same: list[Purchase]) -> str:
     epochs = sorted({p.epoch for p in same})
     if epochs == ["start"]:
         return ""
-    return f" in {epochs[0]}" if len(epochs) == 1 else f" in {len(epochs)} steps from {epochs[0]} to {epochs[-1]}"
-
-
-def _months(months: int | None) -> str:
-    return f"{months} month" if months == 1 else f"{months} months"
+    first, last = month(epochs[0]), month(epochs[-1])
+    served = sorted({p.serves_from for p in same if p.serves_from})
+    later = f", to serve from {month(served[0])}" if served else ""
+    return (f" in {first}" if len(epochs) == 1 else f" in {len(epochs)} steps from {first} to {last}") + later
 
 
 def _flexible(supplies: tuple[Supply, ...], *, served_all: bool) -> str:
@@ -121,28 +135,26 @@ def _flexible(supplies: tuple[Supply, ...], *, served_all: bool) -> str:
         what = "all tokens" if served_all else "all that is served"
         return f"GPUs that are held serve {what}; nothing is left to on-demand GPUs or APIs."
     told = [
-        f"{share:.1%} of the tokens to {'APIs' if scheme == 'api' else f'{scheme} GPUs'}"
-        for scheme, share in shares.items()
+        f"{'all' if part > 1 - 1e-9 else share(part) + ' of the'} tokens to "
+        f"{'APIs' if scheme == 'api' else scheme.replace(' ', '-') + ' GPUs'}"
+        for scheme, part in shares.items()
     ]
     return f"Leave {' and '.join(told)}."
 
 
 def _money(case: Case, strategies: tuple[Baseline, ...], solution: Solution) -> str:
     months = case.span.months
-    count, unit = (months, "month") if case.plan.horizon.hours is None else (case.span.hours, "hour")
-    length = f"{count:g} {unit}{'s' * (count != 1)}"
-    text = f"The bill is {solution.cost_usd:,.0f} USD over {length} ({solution.cost_usd / months:,.0f} a month)"
+    length = count(months, "month") if case.plan.horizon.hours is None else count(case.span.hours, "hour")
+    text = f"The bill is {usd(solution.cost_usd)} over {length} ({usd(solution.cost_usd / months)} a month)"
     penalty = (
         float(present_hours(solution) @ hourly_usd(solution, "unserved")) if missed_requests(solution).any() else 0.0
     )
     if penalty:
-        text += f", {penalty:,.0f} of it the price of unserved requests"
+        text += f", {usd(penalty)} of it the price of unserved requests"
     known = [(b.usd, b.name) for b in strategies if b.usd is not None and b.name.startswith("all ")]
     if known:
-        usd, name = min(known)
-        change = (usd - solution.cost_usd) / usd if usd else 0.0
-        moved = (
-            f"{abs(change):.1%} {'less' if change >= 0 else 'more'} than" if abs(change) >= 0.0005 else "the same as"
-        )
-        text += f", {moved} the best single strategy ({name})"
-    return f"{text}; no plan can be more than {solution.gap:.2%} cheaper."
+        other, name = min(known)
+        text += f"; the best single strategy, {name}, costs {more(other, solution.cost_usd)}"
+    if solution.gap < PROVEN:
+        return f"{text}; no plan is cheaper."
+    return f"{text}; no plan can be more than {share(solution.gap)} cheaper."

@@ -11,8 +11,8 @@ from importlib.metadata import version
 import numpy as np
 
 from planner.assemble import Case
-from planner.attribution import charges_usd, hourly_usd, missed_requests, offer_lines
-from planner.cash import paid
+from planner.attribution import HOURLY_LINES, charges_usd, hourly_usd, missed_requests, offer_lines
+from planner.cash import paid, paid_lines
 from planner.check import check
 from planner.headline import headline, warnings
 from planner.hourly import HourTable
@@ -20,6 +20,7 @@ from planner.plan import SUPPLY_ORDER, Amount, Baseline, Month, Plan, Scheme
 from planner.priced import price_rows
 from planner.problem import Array
 from planner.purchases import purchases, supplies
+from planner.rented import spot_risks
 from planner.serving import deployments, workloads
 from planner.solve import Solution
 from planner.told import Told, solved
@@ -58,7 +59,7 @@ def make_plan(
         evidence=max((d.kind for d in running), key=_KINDS.index, default=None),
         headline=headline(case, bought, used, strategies, solution),
         notes=case.notes,
-        warnings=warnings(case, solution, running, bought, used),
+        warnings=(*warnings(case, solution, running, bought, used), *spot_risks(case.offers, bought)),
         purchases=bought,
         supplies=used,
         workloads=tuple(workloads(told)),
@@ -74,7 +75,7 @@ def make_plan(
 
 
 def _months(told: Told) -> list[Month]:
-    found = []
+    found, flows = [], paid_lines(told.solution)
     epoch_of = told.solution.blocks.epoch
     for m, epoch in enumerate(told.case.problem.epochs):
         here = epoch_of == m
@@ -92,6 +93,7 @@ def _months(told: Told) -> list[Month]:
                 usd=sum(line.usd for line in lines),
                 gpus={scheme: count for scheme, count in gpus.items() if count},
                 lines=lines,
+                paid=tuple(Amount(name=name, usd=usd) for name, usd in flows[m].items()),
             )
         )
     return found
@@ -106,7 +108,7 @@ def _epoch_lines(told: Told, m: int) -> tuple[Amount, ...]:
     for charge, usd in zip(told.case.problem.fixed_charges, charges_usd(told.solution)[:, m], strict=True):
         amounts[charge.name] = amounts.get(charge.name, 0.0) + float(usd)
     here = told.solution.blocks.epoch == m
-    for name, family in (("on demand", "on"), ("busy power", "served"), ("API", "api"), ("unserved", "unserved")):
+    for name, family in HOURLY_LINES:
         usd = float(told.present_h[here] @ hourly_usd(told.solution, family)[here])
         amounts[name] = amounts.get(name, 0.0) + usd
     return tuple(Amount(name=name, usd=usd) for name, usd in amounts.items() if usd)

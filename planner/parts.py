@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planner.amounts import UNKNOWN, usd
+from planner.plan import Deployed
 
 EVIDENCE = {
     "measured": "measured by bench",
@@ -15,6 +16,11 @@ EVIDENCE = {
     "estimated": "estimated by a law, not measured",
     None: "no GPU curve is used",
 }
+
+
+PROVEN = 5e-6
+"""Gap below which a plan is called the cheapest: what is left of it is arithmetic."""
+_CENT = 0.005
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,18 @@ class Section:
 def first(count: int) -> frozenset[int]:
     """The first columns."""
     return frozenset(range(count))
+
+
+def told(amount: float) -> bool:
+    """Whether an amount is worth a row: less than a cent over the horizon is what arithmetic leaves."""
+    return abs(amount) >= _CENT
+
+
+def placed_name(deployed: Deployed) -> str:
+    """Which model runs on which GPUs, and whose they are, where the deployment's name says it."""
+    where = deployed.name.rpartition(".")[2]
+    place = f" ({where})" if where in ("rented", "owned") else ""
+    return f"{deployed.model} on {deployed.gpus_per_replica}x {deployed.gpu}{place}"
 
 
 def per_mtok(cost: float, tokens: float) -> str:

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from planner.amounts import against, big, number, share, usd
+from planner.amounts import against, big, month, number, share, usd
 from planner.cumulative import cumulative
 from planner.drawing import label
 from planner.hourly import HourTable
-from planner.parts import Table
+from planner.parts import Table, told
 from planner.picture import Picture
 from planner.plan import Plan, Scheme
 from planner.plots import cost_picture, demand_picture, duration_picture, month_picture, month_rows
@@ -22,6 +22,8 @@ from planner.volume import volume
 from planner.weeks import Span, duration, schemes, tokens, week_spans
 
 _WHEN = {"All hours": "over all hours", "Every week alike": "in every week, all being alike,"}
+_MONTHLY_PAID = "Paid in the month: commitments as they run, purchases at once, what a sale brings at the end."
+_MONTHLY_SIGNED = "A purchase counts in the month in which it is signed, with all that it costs over the horizon."
 _CUTS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -46,9 +48,9 @@ def _cost(plan: Plan) -> Picture:
         nearest, name = min(known)
         says += f"; the cheapest other strategy, {name}, costs {usd(nearest)} ({against(nearest, plan.cost_usd)})"
     if impossible:
-        says += f"; {impossible} of {len(plan.baselines)} others cannot be had"
+        says += f"; {impossible} of {len(plan.baselines)} others {'has' if impossible == 1 else 'have'} no bill"
     if forbidden:
-        says += f"; {forbidden} are forbidden by a rule"
+        says += f"; {forbidden} {'is' if forbidden == 1 else 'are'} forbidden by a rule"
     alt = f"Bars: the bill of this plan and of {len(plan.baselines)} other strategies over the horizon, in USD."
     return Picture(
         "cost",
@@ -65,14 +67,14 @@ def _demand(hours: HourTable) -> Picture:
     rows = tuple(_week(hours, span, shown) for span in spans)
     columns = ("week", "tokens", "busiest hour (million tokens)", *(f"served by {label(s)}" for s in shown),
                "not served", "GPUs held at most", "of GPU-hours idle")  # fmt: skip
-    told = "; ".join(_told(hours, span, shown) for span in spans)
+    sentences = "; ".join(_told(hours, span, shown) for span in spans)
     weeks = " and ".join(f"{span.title.lower()} ({span.dates})" for span in spans)
     alt = f"Areas by the hour: GPUs held and busy, and tokens served, stacked by scheme: {weeks}."
     return Picture(
         "demand",
         "Demand against the capacity stack",
         alt,
-        f"{told[:1].upper()}{told[1:]}.",
+        f"{sentences[:1].upper()}{sentences[1:]}.",
         Table(columns, rows),
         lambda narrow: demand_picture(hours, narrow=narrow),
     )
@@ -89,12 +91,12 @@ def _duration(hours: HourTable) -> Picture:
     used = [f"{label(scheme)} in {share(_hours_used(hours, scheme))} of the hours" for scheme in served]
     peak, middle = float(curve.demand[0]), float(np.median(tokens(hours, hours.demand)))
     ratio = f"; the busiest hour asks for {number(peak / middle)} times as much as the middle one" if middle else ""
-    columns = ("busiest hours left out", "demand", *(label(scheme) for scheme in served), "not served")
+    columns = ("hours that are busier", "demand", *(label(scheme) for scheme in served), "not served")
     return Picture(
         "duration",
         "Load duration: who serves the peaks and who the base",
         "Areas: tokens per hour in all hours sorted from busiest to quietest, cut by the scheme that serves them.",
-        f"Who serves: {', '.join(used)}{ratio}. The table is in million tokens per hour.",
+        f"Who serves: {', '.join(used)}{ratio}. Table: million tokens in the hour than which so many are busier.",
         Table(columns, tuple(rows)),
         lambda narrow: duration_picture(hours, narrow=narrow),
     )
@@ -104,15 +106,17 @@ def _months(plan: Plan) -> Picture | None:
     if len(plan.months) < 2:
         return None
     rows = month_rows(plan, 8)
+    sums = np.sum([amounts for _, amounts in rows], axis=0) if rows else np.zeros(len(plan.months))
     table = tuple(
-        (month.name, *(usd(float(amounts[place])) for _, amounts in rows), usd(month.usd))
-        for place, month in enumerate(plan.months)
+        (month(m.name), *(_or_none(float(amounts[place])) for _, amounts in rows), usd(float(sums[place])))
+        for place, m in enumerate(plan.months)
     )
-    dearest = max(plan.months, key=lambda month: month.usd)
-    says = "A purchase counts in the month in which it is signed, with all that it costs over the horizon."
+    says = _MONTHLY_SIGNED if any(m.paid is None for m in plan.months) else _MONTHLY_PAID
     if plan.cost_usd:
-        part = share(dearest.usd / plan.cost_usd)
-        says = f"The dearest month is {dearest.name} with {usd(dearest.usd)} ({part} of the bill). {says}"
+        most = int(np.argmax(sums))
+        part = share(float(sums[most]) / plan.cost_usd)
+        dearest = f"{month(plan.months[most].name)} with {usd(float(sums[most]))} ({part} of the bill)"
+        says = f"The dearest month is {dearest}. {says}"
     return Picture(
         "months",
         "Cost by month and line",
@@ -121,6 +125,11 @@ def _months(plan: Plan) -> Picture | None:
         Table(("month", *(name for name, _ in rows), "all"), table),
         lambda narrow: month_picture(plan, narrow=narrow),
     )
+
+
+def _or_none(amount: float) -> str:
+    """An amount; a dash for nothing, so that what is there stands out."""
+    return usd(amount) if told(amount) else "–"  # noqa: RUF001  # a dash, not a minus
 
 
 def _week(hours: HourTable, span: Span, shown: tuple[Scheme, ...]) -> tuple[str, ...]:
@@ -146,10 +155,13 @@ def _told(hours: HourTable, span: Span, shown: tuple[Scheme, ...]) -> str:
     if not parts:
         return f"{when} nothing is served"
     (most, first), *others = parts
-    told = [f"{when} {first} serve {share(most)} of the tokens", *(f"{name} {share(part)}" for part, name in others)]
+    parts_told = [
+        f"{when} {first} serve {share(most)} of the tokens",
+        *(f"{name} {share(part)}" for part, name in others),
+    ]
     missed = _share_of(hours, span, hours.unserved)
-    told += [f"nobody {share(missed)}"] if missed > 0 else []
-    return ", ".join(told)
+    parts_told += [f"nobody {share(missed)}"] if missed > 0 else []
+    return ", ".join(parts_told)
 
 
 def _served_share(hours: HourTable, span: Span, scheme: Scheme) -> float:

@@ -18,6 +18,8 @@ class Baseline(Value):
     note: str
     paid: tuple[float, ...] = ()
     """USD paid at the start, then by the end of each month of the horizon."""
+    unfinished: bool = False
+    """Whether none was found in the time it had; one may exist. `usd` is None then."""
     forbidden: bool = False
     """Whether a rule of plan.toml rules it out; `usd` is None then."""
 

@@ -9,8 +9,8 @@ from typing import Literal
 
 from hardware_profiles.curve import Kind, Value
 
-Scheme = Literal["owned", "reserved", "on demand", "spot", "existing", "api"]
-SUPPLY_ORDER: tuple[Scheme, ...] = ("existing", "owned", "reserved", "spot", "on demand", "api")
+Scheme = Literal["owned", "reserved", "commitment", "on demand", "spot", "existing", "api"]
+SUPPLY_ORDER: tuple[Scheme, ...] = ("existing", "owned", "reserved", "commitment", "spot", "on demand", "api")
 
 
 class Amount(Value):
@@ -70,6 +70,8 @@ class Purchase(Value):
     why: str
     lead_months: int | None = None
     """Months from signing (in `epoch`) to the first hour of service, rounded up; None where nobody states it."""
+    usd_per_h: float | None = None
+    """Of a spend commitment: USD per hour that are owed, used or not; `gpus` is then the most that it pays at once."""
     serves_from: str | None = None
     """The epoch in which it begins to supply; None: the one in which it is signed."""
 

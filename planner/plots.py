@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from planner.amounts import against, usd
+from planner.amounts import against, month, usd
 from planner.drawing import COLOURS, EDGE, INK, UNSERVED, drawable, label, money_scale, pale, panels
 from planner.hourly import HourTable
+from planner.parts import told
 from planner.plan import Baseline, Plan
 from planner.problem import Array
 from planner.weeks import Span, duration, schemes, tokens, week_spans
@@ -44,7 +45,7 @@ def demand_picture(hours: HourTable, *, narrow: bool = False) -> Figure:
         figure, axes = panels(_NARROW, 2.8 * len(spans) * len(kinds) + 0.6, len(spans) * len(kinds))
         grid = axes.reshape(len(spans), len(kinds)).T
     else:
-        figure, grid = panels(5.6 * max(len(spans), 1.6), 3.1 * len(kinds) + 0.3, len(kinds), len(spans))
+        figure, grid = panels(_WIDE, 2.5 * len(kinds) + 0.3, len(kinds), len(spans))
     for row, panel in zip(grid, kinds, strict=True):
         for axis, span in zip(row, spans, strict=True):
             panel(axis, hours, span)
@@ -59,7 +60,7 @@ def demand_picture(hours: HourTable, *, narrow: bool = False) -> Figure:
 
 def cost_picture(plan: Plan, *, narrow: bool = False) -> Figure:
     """One bar per strategy, this plan first; a strategy that cannot serve everything has words in place of a bar."""
-    figure, axes = panels(_NARROW if narrow else _WIDE, 1.0 + (0.62 if narrow else 0.45) * (len(plan.baselines) + 1))
+    figure, axes = panels(_NARROW if narrow else _WIDE, 1.0 + (0.62 if narrow else 0.37) * (len(plan.baselines) + 1))
     axis = axes[0, 0]
     rows = [("this plan", plan.cost_usd, ""), *((b.name, b.usd, _why_not(b)) for b in plan.baselines)]
     longest = max(amount or 0.0 for _, amount, _ in rows) or 1.0
@@ -67,8 +68,8 @@ def cost_picture(plan: Plan, *, narrow: bool = False) -> Figure:
     for place, (_, amount, note) in enumerate(rows):
         if amount is None:
             axis.barh(place, 0.012 * longest / unit, color="white", edgecolor=UNSERVED, hatch="//////")
-            said = drawable(note, 24 if narrow else 62)
-            axis.text(0.025 * longest / unit, place, said, va="center", color="#A04000", style="italic")
+            said = textwrap.fill(drawable(note, 52 if narrow else 84), 26 if narrow else 84)
+            axis.text(0.025 * longest / unit, place, said, va="center", color="#A04000", style="italic", fontsize=8.5)
             continue
         axis.barh(place, amount / unit, color=COLOURS["owned"] if place == 0 else "#B0B0B0")
         change = "" if place == 0 else ("\n" if narrow else ", ") + against(amount, plan.cost_usd)
@@ -116,8 +117,9 @@ def month_picture(plan: Plan, *, narrow: bool = False) -> Figure:
     """Cost by month, cut by line; credits such as a residual value hang below zero."""
     rows = month_rows(plan, _MOST_LINES)
     figure, axes = panels(_NARROW if narrow else _WIDE, 4.0 + (0.11 * len(rows) if narrow else 0.0))
-    axis, names = axes[0, 0], [month.name for month in plan.months]
-    unit, word = money_scale([abs(month.usd) for month in plan.months] + [float(abs(row).max()) for _, row in rows])
+    axis, names = axes[0, 0], [month(m.name) for m in plan.months]
+    sums = np.sum([np.maximum(row, 0) for _, row in rows], axis=0) if rows else np.zeros(1)
+    unit, word = money_scale([float(sums.max()), *(float(abs(row).max()) for _, row in rows)])
     above, below = np.zeros(len(names)), np.zeros(len(names))
     rest = iter(_OTHER_COLOURS)
     for name, amounts in rows:
@@ -131,7 +133,8 @@ def month_picture(plan: Plan, *, narrow: bool = False) -> Figure:
     axis.axhline(0, color=EDGE, linewidth=0.8)
     axis.yaxis.set_major_formatter(_THOUSANDS)
     axis.set_ylabel(word)
-    axis.set_xlabel("month in which it is signed or spent")
+    signed = any(m.paid is None for m in plan.months)
+    axis.set_xlabel("month in which it is signed or spent" if signed else "month in which it is paid")
     if rows:
         figure.legend(loc="outside upper center", ncols=2 if narrow else 4)
     return figure
@@ -140,10 +143,11 @@ def month_picture(plan: Plan, *, narrow: bool = False) -> Figure:
 def month_rows(plan: Plan, most: int) -> list[tuple[str, Array]]:
     """Amounts by line and month, the largest lines first; what does not fit is summed as "other lines"."""
     found: dict[str, Array] = {}
-    for place, month in enumerate(plan.months):
-        for line in month.lines:
+    for place, m in enumerate(plan.months):
+        for line in m.lines if m.paid is None else m.paid:
             found.setdefault(line.name, np.zeros(len(plan.months)))[place] += line.usd
-    rows = sorted(found.items(), key=lambda row: (-float(abs(row[1]).sum()), row[0]))
+    worth = ((name, amounts) for name, amounts in found.items() if told(float(abs(amounts).sum())))
+    rows = sorted(worth, key=lambda row: (-float(abs(row[1]).sum()), row[0]))
     if len(rows) <= most:
         return rows
     return [*rows[: most - 1], ("other lines", np.sum([amounts for _, amounts in rows[most - 1 :]], axis=0))]

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from planner.acting import acting, command
-from planner.amounts import UNKNOWN, against, big, number, seconds, share, spans, usd
+from planner.amounts import UNKNOWN, against, big, count, month, number, seconds, share, spans, usd
 from planner.changes import changes, watch
 from planner.drawing import label
 from planner.economics import by_owner, by_supply, by_workload
 from planner.evidence import curves_used, extra_costs, price_book
-from planner.parts import EVIDENCE, Point, Section, Table, first
-from planner.plan import SUPPLY_ORDER, Deployed, Plan, Purchase, Served
+from planner.parts import EVIDENCE, PROVEN, Point, Section, Table, first, placed_name, told
+from planner.plan import SUPPLY_ORDER, Baseline, Deployed, Plan, Purchase, Served
 
 
 def total(plan: Plan) -> str:
@@ -24,7 +24,7 @@ def total(plan: Plan) -> str:
     worth = f"present value at {share(rate)} a year" if rate else "not discounted"
     monthly = usd(plan.cost_usd / plan.horizon_months) if plan.horizon_months else UNKNOWN
     return (
-        f"{usd(plan.cost_usd)} over {number(plan.horizon_months)} months from {plan.horizon_start[:10]}, "
+        f"{usd(plan.cost_usd)} over {count(plan.horizon_months, 'month')} from {plan.horizon_start[:10]}, "
         f"{monthly} a month ({worth})."
     )
 
@@ -37,8 +37,7 @@ def alarms(plan: Plan) -> tuple[str, ...]:
         part = f" ({share(plan.unserved_requests / asked)} of all)" if asked else ""
         found.append(f"This plan leaves {big(plan.unserved_requests)} requests unserved{part}.")
     if plan.checks:
-        count = f"{len(plan.checks)} fault{'' if len(plan.checks) == 1 else 's'}"
-        found.append(f"The independent check found {count} in this plan; do not sign it.")
+        found.append(f"The independent check found {count(len(plan.checks), 'fault')} in this plan; do not sign it.")
     return tuple(found)
 
 
@@ -47,26 +46,33 @@ def strategies(plan: Plan) -> Table:
     rows = [("this plan", *_bill(plan, plan.cost_usd), "", _proven(plan.gap), "")]
     for other in plan.baselines:
         if other.usd is None:
-            rows.append((other.name, "forbidden" if other.forbidden else "not possible", "", "", "", other.note))
+            rows.append((other.name, none_of(other), "", "", "", other.note))
         else:
             change = against(other.usd, plan.cost_usd)
             rows.append((other.name, *_bill(plan, other.usd), change, _proven(other.gap), other.note))
-    columns = ("strategy", "bill", "per month", "against this plan", "proven to within", "note")
+    columns = ("strategy", "bill", "per month", "against this plan", "could be less by at most", "note")
     keep = [i for i in range(len(columns)) if i < 5 or any(row[5] for row in rows)]
     kept = tuple(tuple(row[i] for i in keep) for row in rows)
     return Table(tuple(columns[i] for i in keep), kept, words=frozenset({0, 5}))
 
 
+def none_of(other: Baseline) -> str:
+    """Why there is no bill, in a word or two."""
+    return "forbidden" if other.forbidden else "not found in time" if other.unfinished else "not possible"
+
+
 def certainty(plan: Plan) -> Table:
     """How sure the plan is: proof, check, evidence, prices."""
-    stale = sorted({p.offer for p in plan.purchases if p.source.stale})
-    prices = len({p.offer for p in plan.purchases})
+    dated = {s.name: s.source for s in plan.supplies if s.source} | {p.offer: p.source for p in plan.purchases}
+    stale = sorted(name for name, source in dated.items() if source.stale)
+    prices = count(len(dated), "price")
+    cheaper = f"no plan can be more than {share(plan.gap)} cheaper" if plan.gap >= PROVEN else "no plan is cheaper"
     rows = [
-        ("proof", f"no plan can be more than {share(plan.gap)} cheaper: at least {usd(plan.bound_usd)}; {plan.proof}"),
+        ("proof", f"{cheaper}: any plan costs at least {usd(plan.bound_usd)} ({plan.proof})"),
         ("check", "; ".join(plan.checks) or "an independent check of every rule and every amount found nothing wrong"),
         ("worst evidence", EVIDENCE[plan.evidence]),
         ("curves", _curves(plan.deployments)),
-        ("stale prices", f"{len(stale)} of {prices} offers: {', '.join(stale)}" if stale else f"0 of {prices} offers"),
+        ("stale prices", f"{len(stale)} of {prices} used: {', '.join(stale)}" if stale else f"none of {prices} used"),
     ]
     return Table(("", ""), tuple(rows), words=first(2))
 
@@ -74,11 +80,11 @@ def certainty(plan: Plan) -> Table:
 def sections(plan: Plan) -> tuple[Section, ...]:
     """Everything after the first screen and the pictures, in order."""
     made: tuple[Callable[[Plan], Section | None], ...] = (
-        _purchases, by_supply, _lines, extra_costs, by_workload, by_owner, _promises, _months, price_book, curves_used,
+        by_supply, _lines, extra_costs, by_workload, by_owner, _promises, _months, price_book, curves_used,
         _deployments, _notes, _inputs,
     )  # fmt: skip
-    told = (*acting(plan), watch(plan), *changes(plan), *(make(plan) for make in made))
-    return tuple(section for section in told if section is not None)
+    parts = (_purchases(plan), *changes(plan), *acting(plan), watch(plan), *(make(plan) for make in made))
+    return tuple(section for section in parts if section is not None)
 
 
 def _purchases(plan: Plan) -> Section:
@@ -86,21 +92,26 @@ def _purchases(plan: Plan) -> Section:
     if not plan.purchases:
         return Section(title, "Nothing: no GPU is bought, committed to or switched on.")
     rows = [
-        (p.offer, label(p.scheme), p.provider, p.gpu, p.epoch, _term(p), number(p.units), number(p.gpus), usd(p.usd),
-         usd(p.usd_per_gpu_h), share(p.utilisation))
+        (p.offer, label(p.scheme), p.provider, p.gpu, month(p.epoch), _term(p), number(p.units), number(p.gpus),
+         usd(p.usd), usd(p.usd_per_gpu_h), share(p.utilisation))
         for p in plan.purchases
     ]  # fmt: skip
     columns = ("offer", "scheme", "provider", "GPU", "from", "term", "units", "GPUs", "cost", "per GPU-hour", "used")
     points = tuple(Point(_bought(p), f"{p.why}. {_source(p)}") for p in plan.purchases)
     says = (
         "What to buy, commit to and switch on. Units and GPUs by the hour are the most at once; cost is that of the "
-        "horizon without busy power; used is the share of GPU-hours that work fills at the SLO's capacity."
+        "horizon without busy power, and per GPU-hour that cost over its hours (both discounted as the bill is); used "
+        "is the share of GPU-hours that work fills at the SLO's capacity."
     )
     return Section(title, says, Table(columns, tuple(rows), words=first(6)), points)
 
 
 def _lines(plan: Plan) -> Section:
-    rows = [(line.name, usd(line.usd), share(line.usd / plan.cost_usd) if plan.cost_usd else "") for line in plan.lines]
+    rows = [
+        (line.name, usd(line.usd), share(line.usd / plan.cost_usd) if plan.cost_usd else "")
+        for line in plan.lines
+        if told(line.usd)
+    ]
     rows.append(("all", usd(plan.cost_usd), share(1.0)))
     return Section("Cost by line", "The lines add up to the bill.", Table(("line", "cost", "of the bill"), tuple(rows)))
 
@@ -129,7 +140,7 @@ def _deployments(plan: Plan) -> Section | None:
     if not plan.deployments:
         return None
     rows = [
-        (d.name, d.kind, "yes" if d.saturated else "no: a floor", "yes" if d.percentile_known else "no",
+        (placed_name(d), d.kind, "yes" if d.saturated else "no: a floor", "yes" if d.percentile_known else "no",
          "yes" if d.extrapolated else "no", spans(d.replicas.items()), share(d.gpu_time_error),
          number(d.rented_replicas_most))
         for d in plan.deployments
@@ -140,23 +151,31 @@ def _deployments(plan: Plan) -> Section | None:
         "Each model on each GPU: the curve its capacity rests on, and the replicas that run. GPU-time error is the "
         "largest leave-one-shape-out error of the law between measured shapes."
     )
-    points = tuple(Point(d.name, _conditions(d), command(d)) for d in plan.deployments)
+    points = tuple(Point(placed_name(d), _conditions(d), command(d)) for d in plan.deployments)
     return Section("Deployments and their evidence", says, Table(columns, tuple(rows), words=first(6)), points)
 
 
 def _months(plan: Plan) -> Section:
     schemes = [scheme for scheme in SUPPLY_ORDER if any(scheme in month.gpus for month in plan.months)]
     rows = [
-        (m.name, number(m.hours), big(m.requests), *(number(m.gpus.get(s, 0.0)) for s in schemes), usd(m.usd))
+        (month(m.name), number(m.hours), big(m.requests), *(number(m.gpus.get(s, 0.0)) for s in schemes),
+         *((usd(m.usd),) if m.paid is None else (usd(sum(line.usd for line in m.paid)), usd(m.usd))))
         for m in plan.months
-    ]
-    first = "month" if len(plan.months) > 1 else "from"
-    columns = (first, "hours", "requests", *(f"GPUs {label(scheme)}" for scheme in schemes), "cost")
+    ]  # fmt: skip
+    signed_only = any(m.paid is None for m in plan.months)
+    costs = ("cost",) if signed_only else ("paid in it", "cost of what is signed in it")
+    columns = ("month" if len(plan.months) > 1 else "from", "hours", "requests",
+               *(f"GPUs {label(scheme)}" for scheme in schemes), *costs)  # fmt: skip
     says = (
-        "GPUs are the most held at once. A purchase counts in the month in which it is signed, with all that it costs "
-        "over the horizon."
+        "GPUs are the most held at once. Paid in it: commitments as they run, purchases at once, what a sale brings at "
+        "the end. Signed in it: all that the month's signatures cost over the horizon, and its own running costs."
     )
+    if signed_only:
+        says = (
+            "GPUs are the most held at once. A purchase counts when it is signed, with all its cost over the horizon."
+        )
     if len(plan.months) == 1:
+        columns, rows = (*columns[: -len(costs)], "cost"), [(*row[: -len(costs)], row[-1]) for row in rows]
         return Section("The whole horizon", "GPUs are the most held at once.", Table(columns, tuple(rows)))
     return Section("Month by month", says, Table(columns, tuple(rows)))
 
@@ -192,27 +211,27 @@ def _curves(deployments: Iterable[Deployed]) -> str:
         ("used beyond the measured shapes", [d for d in used if d.extrapolated]),
         ("not measured by bench", [d for d in used if d.kind != "measured"]),
     )
-    told = [f"{len(found)} {what}" for what, found in flaws if found]
-    return f"{len(used)} used" + (f", of these {', '.join(told)}" if told else "")
+    doubts = [f"{len(found)} {what}" for what, found in flaws if found]
+    return f"{len(used) or 'none'} used" + (f", of these {', '.join(doubts)}" if doubts else "")
 
 
 def _term(purchase: Purchase) -> str:
     if purchase.term_months is not None:
-        return f"{purchase.term_months} months"
+        return count(purchase.term_months, "month")
     return "by the hour" if purchase.scheme in ("on demand", "spot") else "kept"
 
 
 def _bought(purchase: Purchase) -> str:
-    return f"{number(purchase.units)} x {purchase.offer} ({purchase.epoch})"
+    return f"{number(purchase.units)} x {purchase.offer} ({month(purchase.epoch)})"
 
 
 def _source(purchase: Purchase) -> str:
     source = purchase.source
-    told = [f"as of {source.as_of}" if source.as_of else "undated"]
-    told += ["stale"] if source.stale else []
-    told += [f"confidence {source.confidence}"] if source.confidence else []
-    cost = ", ".join(f"{line.name} {usd(line.usd)}" for line in purchase.lines)
-    return f"Cost: {cost or 'none'}. Price: {source.text} ({', '.join(told)})."
+    dated = [f"as of {source.as_of}" if source.as_of else "undated"]
+    dated += ["stale"] if source.stale else []
+    dated += [f"confidence {source.confidence}"] if source.confidence else []
+    cost = ", ".join(f"{line.name} {usd(line.usd)}" for line in purchase.lines if told(line.usd))
+    return f"Cost: {cost or 'none'}. Price: {source.text} ({', '.join(dated)})."
 
 
 def _unserved(workload: Served) -> str:
@@ -227,5 +246,5 @@ def _conditions(deployed: Deployed) -> str:
     weights = f"{deployed.model} ({deployed.precision or 'precision unknown'})"
     place = f"{deployed.gpus_per_replica} x {deployed.gpu} per replica"
     source = deployed.source or ("raw records of bench" if deployed.kind == "measured" else UNKNOWN)
-    told = [f"{weights} on {place}, served by {engine}", f"Source: {source}", *deployed.notes]
-    return " ".join(f"{text.rstrip('.')}." for text in told)
+    parts = [f"{weights} on {place}, served by {engine}", f"Source: {source}", *deployed.notes]
+    return " ".join(f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in parts if text)

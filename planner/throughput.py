@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PANELS = 4
-_WIDE, _NARROW = 4.8, 4.2
+_WIDE, _NARROW = 4.5, 4.2
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#882255")
 _AXES = {"closed": "requests in flight", "open": "requests offered per second", None: "load"}
 
@@ -53,7 +53,7 @@ def throughput_picture(plan: Plan, *, narrow: bool = False) -> Figure:
     shown = _shown(plan)
     wide = 1 if narrow else min(2, len(shown))
     down = -(-len(shown) // wide)
-    figure, axes = panels(_NARROW if narrow else max(_WIDE * wide, 7.0), 3.6 * down, down, wide)
+    figure, axes = panels(_NARROW if narrow else _WIDE * max(wide, 2), 4.0 * down, down, wide)
     for place, axis in enumerate(axes.flat):
         if place < len(shown):
             _panel(axis, shown[place])
@@ -76,7 +76,8 @@ def _panel(axis: Axes, deployed: Deployed) -> None:
     axis.set_ylim(bottom=0)
     axis.set_xlim(left=0)
     axis.set_title(drawable(f"{deployed.model} on {deployed.gpus_per_replica}x {deployed.gpu}", 42), loc="left")
-    axis.legend(title="tokens in / out", fontsize=8)
+    axis.legend(title="tokens in / out", title_fontsize=8, fontsize=8, ncols=3, loc="upper center",
+                bbox_to_anchor=(0.5, -0.18), columnspacing=1.0)  # fmt: skip
 
 
 def _between(levels: list[float], served: list[float], level: float) -> float:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MONTH_H = 730.0
 _PANELS = 4
-_WIDE, _NARROW = 4.8, 4.2
+_WIDE, _NARROW = 4.5, 4.2
 
 
 def volume(plan: Plan) -> Picture | None:
@@ -54,7 +54,7 @@ def volume_picture(plan: Plan, *, narrow: bool = False) -> Figure:
     shown = _shown(plan)
     wide = 1 if narrow else min(2, len(shown))
     down = -(-len(shown) // wide)
-    figure, axes = panels(_NARROW if narrow else max(_WIDE * wide, 7.0), 3.3 * down + 0.4, down, wide)
+    figure, axes = panels(_NARROW if narrow else _WIDE * max(wide, 2), 3.3 * down + 0.4, down, wide)
     for place, axis in enumerate(axes.flat):
         if place < len(shown):
             _panel(axis, plan, shown[place])
@@ -63,7 +63,7 @@ def volume_picture(plan: Plan, *, narrow: bool = False) -> Figure:
     handles = {
         text: handle for axis in axes.flat for handle, text in zip(*axis.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2 if narrow else 5)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2 if narrow else 6)
     return figure
 
 

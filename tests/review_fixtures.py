@@ -97,9 +97,9 @@ def plan(name: str = "2026-Q4", workload: str = "assistant", missed: float = 0.0
         evidence="published",
         headline=(
             *((f"{missed:,.0f} requests cannot be served by anything in the price book.",) if missed else ()),
-            "Buy 8 h100-80gb-sxm (2027-01); commit to 6 h100-80gb-sxm of Example Cloud for 3 months.",
-            "Leave 5.0% of the tokens to on demand GPUs and 1.5% of the tokens to APIs.",
-            "The bill is 260,000 USD over 2 months (130,000 a month), 21.2% less than the best single strategy.",
+            "Buy 8 h100-80gb-sxm in Jan 2027; commit to 6 h100-80gb-sxm of Example Cloud for 3 months.",
+            "Leave 5 % of the tokens to on-demand GPUs and 1.5 % of the tokens to APIs.",
+            "The bill is USD 260,000 over 2 months (USD 130,000 a month); the best single strategy costs 27 % more.",
         ),
         notes=("The forecast covers 14 days and was tiled by whole weeks.", "No SLO was given: the default is used."),
         warnings=(

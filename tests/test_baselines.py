@@ -91,7 +91,8 @@ def test_the_last_plan_keeps_its_purchases_when_prices_move(solved: tuple[Case, 
 
 def test_a_fleet_that_is_there_is_priced_with_apis(others: dict[str, Baseline]) -> None:
     """Without a fleet that is said; with one its GPUs save what APIs would have taken."""
-    assert others[TODAY].note == "plan.toml states no [[fleet]]; without one it is the same as all API"
+    assert others[TODAY].note == "no [[fleet]] in plan.toml: the same as all API"
+    assert others[TODAY].usd == others["all API"].usd
     case = _case(fleet=[{"gpu": "h100-80gb-sxm", "gpus": 8}])
     found = {o.name: o for o in baselines(case, gap=0.01, time_limit_s=60)}
     fleet, api = found[TODAY].usd, found["all API"].usd

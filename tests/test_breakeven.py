@@ -15,7 +15,7 @@ from review_fixtures import plan
 from planner import breakeven, cumulative
 from planner.assemble import Case, assemble
 from planner.breakeven import usd_per_mtok, volumes
-from planner.cash import paid
+from planner.cash import paid, paid_lines
 from planner.cumulative import cheaper_from, cumulative_picture
 from planner.horizon import Span
 from planner.inputs import check_inputs
@@ -103,6 +103,10 @@ def test_the_months_add_up_to_the_bill() -> None:
     span = Span(datetime(2027, 1, 1, tzinfo=UTC), 2, 200, problem.epochs, 0.1)
     assert paid(solution, span) == pytest.approx((900, 1050, 1050 + 135 - 300))
     assert paid(solution, span)[-1] == pytest.approx(solution.cost_usd)
+    assert paid_lines(solution) == (
+        pytest.approx({"server": 900, "rack": 50, "staff": 100}),
+        pytest.approx({"rack": 45, "staff": 90, "residual value": -300}),
+    )
     one = Problem(
         epochs=(Epoch("start", 300.0),),
         classes=("chat",),

@@ -102,7 +102,7 @@ def test_hidden_costs_are_lines_of_their_own() -> None:
     table = extra_costs(plan()).table
     assert table is not None
     rows = {row[0]: row[2:] for row in table.rows}
-    assert rows["rack"] == ("USD 4,000", "1.54 %")
+    assert rows["rack"] == ("USD 4,000", "1.5 %")
     assert rows["residual value"] == ("USD -25,000", "")
     assert rows["staff"] == ("none in this plan", "")
     idle = 129_000 * 0.19 + 90_000 * 0.36 + 30_000 * 0.1
@@ -117,9 +117,9 @@ def test_tables_of_sources_and_unit_costs() -> None:
     prices, curves = price_book(made), curves_used(made)
     assert prices is not None
     assert prices.table is not None
-    assert "4 are stale" in prices.says
+    assert "stale (undated, or older than a quarter): 4." in prices.says
     assert prices.table.rows[3][4:8] == (
-        "in USD 0.20, out USD 0.60 per million tokens", "", "https://example.com/prices", "undated (stale)"
+        "in USD 0.200, out USD 0.600 per million tokens", "not stated", "https://example.com/prices", "undated (stale)"
     )  # fmt: skip
     assert curves is not None
     assert curves.table is not None

@@ -26,6 +26,7 @@ from planner_cases import (
 )
 
 from hardware_profiles.curve import Curve, Estimate, Point, Shape
+from planner.amounts import share, usd
 from planner.baselines import baselines
 from planner.outcome import make_plan
 from planner.solve import solve
@@ -140,11 +141,11 @@ def test_the_headline_names_what_the_purchases_table_holds(tmp_path: Path) -> No
     plan = told(write(tmp_path, plan=PLAN + MONTH)).plan
     held = next(purchase for purchase in plan.purchases if purchase.scheme == "reserved")
     rent, call = (sum(s.token_share for s in plan.supplies if s.scheme == way) for way in ("on demand", "api"))
-    bill = f"{plan.cost_usd:,.0f}"
+    bill = usd(plan.cost_usd)
     assert plan.headline == (
         f"Commit to {held.gpus:.0f} {GPU} of rent for 1 month.",
-        f"Leave {rent:.1%} of the tokens to on demand GPUs and {call:.1%} of the tokens to APIs.",
-        f"The bill is {bill} USD over 1 month ({bill} a month); no plan can be more than {plan.gap:.2%} cheaper.",
+        f"Leave {share(rent)} of the tokens to on-demand GPUs and {share(call)} of the tokens to APIs.",
+        f"The bill is {bill} over 1 month ({bill} a month); no plan is cheaper.",
     )
 
 
@@ -177,7 +178,7 @@ def test_work_that_cannot_be_served_comes_first(tmp_path: Path) -> None:
     assert plan.warnings[0] == first
     assert plan.unserved_requests == pytest.approx(missed)
     penalty = sum(line.usd for line in plan.lines if line.name == "unserved")
-    assert f", {penalty:,.0f} of it the price of unserved requests" in plan.headline[-1]
+    assert f", {usd(penalty)} of it the price of unserved requests" in plan.headline[-1]
 
 
 def unpriced(usd: float) -> str:
@@ -205,7 +206,7 @@ def test_work_that_is_worth_little_is_left_and_said_to_be(tmp_path: Path) -> Non
 def test_a_horizon_in_hours_is_told_in_hours(tmp_path: Path) -> None:
     """24 hours, not 0.0328767 months."""
     answer: Told = told(write(tmp_path, plan=PLAN + "[horizon]\nhours = 24\n" + only("on-demand"), rows=forecast(24)))
-    assert " USD over 24 hours (" in answer.plan.headline[-1]
+    assert " over 24 hours (USD " in answer.plan.headline[-1]
 
 
 def test_the_saving_is_told_against_the_cheapest_single_strategy(tmp_path: Path) -> None:
@@ -214,10 +215,10 @@ def test_the_saving_is_told_against_the_cheapest_single_strategy(tmp_path: Path)
     solution = solve(case.problem, gap=1e-4)
     strategies = baselines(case, gap=1e-4, time_limit_s=20.0)
     plan = make_plan("review", case, solution, strategies, {}, made_on=TODAY)[0]
-    usd = {b.name: b.usd for b in strategies if b.usd is not None}
-    single = {name: amount for name, amount in usd.items() if name.startswith("all ")}
+    bills = {b.name: b.usd for b in strategies if b.usd is not None}
+    single = {name: amount for name, amount in bills.items() if name.startswith("all ")}
     name = min(single, key=lambda name: single[name])
-    assert min(usd.values()) < single[name]
-    saving = 1 - plan.cost_usd / single[name]
-    assert f", {saving:.1%} less than the best single strategy ({name});" in plan.headline[-1]
-    assert all(amount >= plan.bound_usd - 0.005 for amount in usd.values())
+    assert min(bills.values()) < single[name]
+    dearer = share(single[name] / plan.cost_usd - 1)
+    assert f"; the best single strategy, {name}, costs {dearer} more;" in plan.headline[-1]
+    assert all(amount >= plan.bound_usd - 0.005 for amount in bills.values())

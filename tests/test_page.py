@@ -116,13 +116,14 @@ def test_page_is_small(written: str) -> None:
 
 
 def test_names_change_text_and_nothing_else() -> None:
-    """With hostile names in every text the page has the tags and attributes that plain names give, and shows them."""
+    """With hostile names in every text the page has the tags and attributes that plain names give, and shows them.
+
+    But for the class of short cells and the spans around the words of a command, which go by length.
+    """
     plain = Plan.model_validate(json.loads(hostile_plan().model_dump_json().replace(json.dumps(HOSTILE)[1:-1], "name")))
     assert "name" in plain.name
     hostile, tame = Read(_page(hostile_plan(), draw=False)), Read(_page(plain, draw=False))
-    assert [(tag, sorted(attributes)) for tag, attributes in hostile.tags] == [
-        (tag, sorted(attributes)) for tag, attributes in tame.tags
-    ]
+    assert _structure(hostile) == _structure(tame)
     assert HOSTILE.replace("\n", " ") in hostile.text
     assert "\u202e" not in _page(plan(name="a\u202eb\x00c"), draw=False)
 
@@ -166,6 +167,10 @@ def test_page_prints_on_a4(written: str, tmp_path: Path) -> None:
     boxes = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", (tmp_path / "page.pdf").read_bytes())
     assert len(boxes) > 3
     assert {(round(float(width)), round(float(height))) for width, height in boxes} == {(595, 842)}
+
+
+def _structure(read: Read) -> list[tuple[str, list[str]]]:
+    return [(tag, sorted(set(attributes) - {"class"})) for tag, attributes in read.tags if tag != "span"]
 
 
 def _page(made: Plan, *, draw: bool = True) -> str:
