@@ -32,9 +32,11 @@ def calendar_of(plan: Plan) -> tuple[Due, ...]:
     found = []
     for purchase in plan.purchases:
         day = _begins(plan, purchase)
-        if purchase.scheme not in ("owned", "reserved") or day is None:
+        if purchase.scheme not in ("owned", "reserved", "commitment") or day is None:
             continue
         gpus = f"{number(purchase.units)} x {purchase.offer} ({number(purchase.gpus)} GPUs)"
+        if purchase.usd_per_h is not None:
+            gpus = f"{purchase.offer}: {number(purchase.usd_per_h)} USD per hour"
         found.append(Due(day, f"sign {gpus}", _lead(purchase)))
         if purchase.term_months is not None:
             end = months_later(day, (purchase.lead_months or 0) + purchase.term_months)

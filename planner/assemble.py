@@ -21,6 +21,7 @@ from planner.names import slugs
 from planner.planfile import PlanFile, Workload
 from planner.prices import PriceBook
 from planner.problem import Array, Blocks, Deployment, Limit, Problem
+from planner.rented import rented_rows, spot_allowed
 from planner.shapes import shape_classes
 from planner.supplies import (
     EndpointInfo,
@@ -32,6 +33,7 @@ from planner.supplies import (
     places_for,
     staff_charge,
 )
+from planner.supply import place_of
 
 _PENALTY = 10.0
 """An unserved request costs this many times the dearest way to serve it, and as much as the dearest unit costs in an
@@ -69,7 +71,7 @@ def assemble(
     span = horizon(forecast, plan, book)
     tiled, note = tile(forecast, span.hours)
     whole = grown(tiled, span, plan)
-    workloads = _workloads(whole, specs)
+    workloads = _workloads(whole, specs, plan)
     names = tuple(f"{w.slug}.{i}" for w in workloads for i in range(len(w.shapes.classes)))
     places = places_for(book, plan)
     deployments, missing = deployments_for(workloads, curves, places, plan)
@@ -96,16 +98,17 @@ def assemble(
         end_discount=(1 + span.rate) ** (-span.months / 12),
     )
     told = (*noted, *forecast.notes, *([note] if note else []), *_notes(workloads, span), *_idle(plan, used))
-    notes = (*told, *missing, *supply_notes(book, deployments, known, span))
+    notes = (*told, *missing, *supply_notes(book, plan, deployments, known, span))
     return Case(problem, whole, plan, span, workloads, deployments, offers, endpoints, notes, ())
 
 
-def _workloads(forecast: Forecast, specs: tuple[Workload, ...]) -> tuple[CaseWorkload, ...]:
+def _workloads(forecast: Forecast, specs: tuple[Workload, ...], plan: PlanFile) -> tuple[CaseWorkload, ...]:
     slug = slugs(forecast.workloads)
     found, first = [], 0
     for name, spec in zip(forecast.workloads, specs, strict=True):
         shapes = shape_classes(forecast, name)
-        found.append(CaseWorkload(name, slug[name], spec, spec.model or "", shapes, first))
+        ruled = spec.model_copy(update={"spot": spec.spot or plan.policy.spot})
+        found.append(CaseWorkload(name, slug[name], ruled, spec.model or "", shapes, first))
         first += len(shapes.classes)
     return tuple(found)
 
@@ -191,15 +194,18 @@ def _notes(workloads: tuple[CaseWorkload, ...], span: Span) -> Iterable[str]:
 def _idle(plan: PlanFile, used: tuple[Place, ...]) -> Iterable[str]:
     """GPUs that are there and can serve nothing."""
     for fleet in plan.fleet:
-        owner = "owned" if fleet.kind == "owned" else "rented"
-        if not any((place.gpu, place.owner, place.region) == (fleet.gpu, owner, None) for place in used):
+        if place_of(fleet, plan, used) is None:
             yield f"{fleet.gpus} {fleet.gpu} of the fleet serve nothing: no curve in use was measured on them."
-    if any(workload.residency for workload in plan.workloads.values()):
+    if any(workload.residency for workload in plan.workloads.values()) and plan.site.region is None:
         yield "GPUs that you own have no region here, so they serve no workload with a residency."
 
 
 def supply_notes(
-    book: PriceBook, deployments: tuple[CaseDeployment, ...], offers: tuple[OfferInfo, ...], span: Span
+    book: PriceBook,
+    plan: PlanFile,
+    deployments: tuple[CaseDeployment, ...],
+    offers: tuple[OfferInfo, ...],
+    span: Span,
 ) -> Iterable[str]:
     """What was assumed about the price book's rows."""
     largest = max((d.curve.gpu.count for d in deployments if d.place.owner == "rented"), default=1)
@@ -207,11 +213,43 @@ def supply_notes(
     if small:
         sellers = ", ".join(small)
         yield f"GPUs rented one by one ({sellers}) are assumed to stand in one server where a replica needs several."
-    if any(info.scheme in ("on demand", "reserved") and info.offer.max_units is None for info in offers):
+    if any(
+        info.scheme in ("on demand", "reserved", "commitment", "spot") and info.offer.max_units is None
+        for info in offers
+    ):
         yield "Where the price book states no stock, rented GPUs and APIs are assumed to be there when they are wanted."
     yield from _lead_notes(offers, span)
-    if any(row.scheme == "spot" for row in book.offers):
-        yield "Spot GPUs are left out: interruptions are not modelled yet."
+    yield from _spot_notes(book, plan)
+    for row in rented_rows(book, plan):
+        if row.scheme == "commitment" and row.gpus_per_unit > 1:
+            yield (
+                f"Use of {row.gpu} under {row.provider}'s spend commitment is counted by GPU, though it is rented in "
+                f"units of {row.gpus_per_unit}: an hour may cost more by less than one such unit."
+            )
+        if (row.minimum_hours or 0.0) > 1:
+            yield (
+                f"{row.gpu} at {row.provider} is rented for at least {row.minimum_hours:g} hours at a time, which is "
+                "not counted: the plan switches it on and off by the hour."
+            )
+
+
+def _spot_notes(book: PriceBook, plan: PlanFile) -> Iterable[str]:
+    """Which spot rows are left out, and why."""
+    rows = [row for row in book.offers if row.scheme == "spot"]
+    if not rows or "spot" in plan.policy.forbid:
+        return
+    if not spot_allowed(plan):
+        yield "Spot GPUs are left out: they may be taken back at any time, and no workload says spot = true."
+        return
+    used = {(row.provider, row.gpu, row.gpus_per_unit) for row in rented_rows(book, plan) if row.scheme == "spot"}
+    unknown = [row for row in rows if (row.provider, row.gpu, row.gpus_per_unit) not in used]
+    for provider in sorted({row.provider for row in unknown} - set(plan.policy.forbid_providers)):
+        gpus = ", ".join(dict.fromkeys(row.gpu for row in unknown if row.provider == provider))
+        yield (
+            f"Spot {gpus} at {provider} cannot be used: nobody states how often it is interrupted and how long a "
+            "restart takes, or a restart takes longer than it runs (spot_interruptions_per_h and spot_restart_minutes "
+            "in plan.toml's [policy])."
+        )
 
 
 def _lead_notes(offers: tuple[OfferInfo, ...], span: Span) -> Iterable[str]:

@@ -93,6 +93,7 @@ def deployments_for(
             shapes = tuple(s for w in sharing if _meets(slo, w.spec.slo) for s in w.shapes.classes)
             for curve, law in laws:
                 here = [place for place in places if place.gpu == curve.gpu.name]
+                here = [place for place in here if place.owner != "spot" or any(w.spec.spot for w in sharing)]
                 found += [CaseDeployment(_name(curve, place, number), curve, place, slo, law, shapes) for place in here]
     return _apart(found), tuple(dict.fromkeys(notes))
 
@@ -109,7 +110,8 @@ def _laws(curves: tuple[Curve, ...], slo: Slo, plan: PlanFile) -> tuple[list[tup
     if full:
         for curve, law in laws:
             if len(law.measured) < _SHAPES:
-                notes.append(f"{_label(curve)} is not used: it was measured at {len(law.measured)} shapes only.")
+                few = "one shape" if len(law.measured) == 1 else f"{len(law.measured)} shapes"
+                notes.append(f"{_label(curve)} is not used: it was measured at {few} only.")
     return full or laws, notes
 
 
@@ -136,7 +138,9 @@ def stated(deployment: CaseDeployment, workloads: tuple[CaseWorkload, ...], coun
 
 def _may_serve(deployment: CaseDeployment, workload: CaseWorkload) -> bool:
     where = workload.spec.residency
-    allowed = not where or deployment.place.region in where
+    allowed = (not where or deployment.place.region in where) and (
+        deployment.place.owner != "spot" or workload.spec.spot
+    )
     return allowed and workload.model == deployment.curve.model and _meets(deployment.slo, workload.spec.slo)
 
 

@@ -24,12 +24,13 @@ COLOURS: dict[Scheme, str] = {
     "existing": "#444444",
     "owned": "#0072B2",
     "reserved": "#009E73",
+    "commitment": "#004D73",
     "spot": "#F0E442",
     "on demand": "#E69F00",
     "api": "#CC79A7",
 }
 UNSERVED, INK, EDGE = "#D55E00", "#222222", "#888888"
-_LABELS: dict[Scheme, str] = {"existing": "already there", "api": "API"}
+_LABELS: dict[Scheme, str] = {"existing": "already there", "commitment": "spend commitment", "api": "API"}
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": EDGE,

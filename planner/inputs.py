@@ -25,10 +25,12 @@ from planner.forecast import Forecast, read_forecast
 from planner.gpu_time import gpu_time_law
 from planner.planfile import DEFAULT_SLO, PlanFile, Workload, read_planfile, workloads_for
 from planner.prices import PriceBook, read_price_book
+from planner.rented import rented_rows
 
 Read = TypeVar("Read")
 
-_GPU_WAYS = {"buy", "reserved", "on-demand"}
+_GPU_WAYS = {"reserved": "reserved", "on_demand": "on-demand", "spot": "spot", "commitment": "commitment"}
+"""Schemes of the price book as policy.forbid calls them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +138,7 @@ class _Matched:
     def workload(self, name: str, spec: Workload) -> Workload:
         """The workload with the model's own name."""
         regions = {row.region for row in self.book.offers} | {row.region for row in self.book.endpoints}
+        regions |= {self.plan.site.region} | {fleet.region for fleet in self.plan.fleet}
         for region in spec.residency:
             self._known(region, regions, "region", "workloads", name, "residency")
         if spec.model in {curve.model for curve in self.curves}:
@@ -174,7 +177,8 @@ class _Matched:
         """Note a fault where no curve meets the SLO (an API's latency is seldom known), or nothing serves the model."""
         forbidden = set(self.plan.policy.forbid)
         sold = "api" not in forbidden and any(row.model == spec.model for row in self.book.endpoints)
-        curves = () if forbidden >= _GPU_WAYS else curves_for(self.curves, spec.model)
+        ways = {"buy"} | {_GPU_WAYS[row.scheme] for row in rented_rows(self.book, self.plan)}
+        curves = () if forbidden >= ways and not self.plan.fleet else curves_for(self.curves, spec.model)
         if not curves and not sold:
             known = sorted({curve.model for curve in self.curves})
             remedy = f"name a model with curves ({', '.join(known)}), measure it with bench run, or add an endpoint"

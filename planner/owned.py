@@ -16,7 +16,7 @@ from planner.plan import Source
 from planner.planfile import PlanFile
 from planner.prices import Ownership, PriceBook, Site
 from planner.problem import FixedCharge, Line, Offer
-from planner.supply import MONTH_H, OfferInfo, Place, source_of
+from planner.supply import MONTH_H, OfferInfo, Place, place_of, source_of
 
 _FIGURES = (
     "power_usd_per_kwh", "pue", "colocation_usd_per_kw_month", "staff_usd_per_month", "staff_usd_per_gpu_month"
@@ -95,8 +95,7 @@ def busy_usd_per_gpu_h(own: Ownership, site: Site) -> float:
 def existing(plan: PlanFile, span: Span, places: tuple[Place, ...]) -> Iterable[OfferInfo]:
     """GPUs that are there already, month by month: from the first whole month in which they are there, to the last."""
     for fleet in plan.fleet:
-        owner = "owned" if fleet.kind == "owned" else "rented"
-        place = next((p for p in places if (p.gpu, p.owner, p.region) == (fleet.gpu, owner, None)), None)
+        place = place_of(fleet, plan, places)
         if place is None:
             continue
         end, units = span.start, []

@@ -47,7 +47,7 @@ NOT_YET: Mapping[str, str] = {
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1)]
-Supply = Literal["buy", "reserved", "on-demand", "spot", "api"]
+Supply = Literal["buy", "reserved", "commitment", "on-demand", "spot", "api"]
 
 
 def _rule(what: str, remedy: str) -> PydanticCustomError:
@@ -66,6 +66,8 @@ class Workload(Value):
     """Batch work: due this many hours after it came; None: interactive."""
     residency: tuple[Name, ...] = ()
     """Regions in which it may be served; empty: anywhere."""
+    spot: bool = False
+    """Whether it may be served on GPUs that can be taken back at any time."""
     owner: str | None = None
     """Team, agent or feature that the bill is shown to."""
     unserved_usd_per_request: NonNegative | None = None
@@ -130,6 +132,8 @@ class PriceTrends(Value):
 class Site(Value):
     """[site]: your own figures for owned GPUs; None keeps the price book's."""
 
+    region: Name | None = None
+    """Where they stand, as `residency` names it; None: nowhere that a residency knows."""
     power_usd_per_kwh: NonNegative | None = None
     pue: Annotated[float, Field(ge=1, le=5)] | None = None
     """Power usage effectiveness: what the building draws / what the servers draw."""
@@ -152,6 +156,12 @@ class Policy(Value):
     forbid: tuple[Supply, ...] = ()
     forbid_providers: tuple[Name, ...] = ()
     forbid_gpus: tuple[Name, ...] = ()
+    spot: bool = False
+    """Whether every workload may be served on spot GPUs."""
+    spot_interruptions_per_h: NonNegative | None = None
+    """How often a spot unit is taken back per hour, where the price book does not say."""
+    spot_restart_minutes: NonNegative | None = None
+    """From an interruption until another unit serves, server start included, where the price book does not say."""
     max_owned_gpus: Annotated[int, Field(ge=0)] | None = None
     max_share_per_provider: Share | None = None
     """Of the bill."""
@@ -163,6 +173,8 @@ class Fleet(Value):
     gpu: Name
     gpus: Count
     kind: Literal["owned", "reserved"] = "owned"
+    region: Name | None = None
+    """Where they stand; None: owned ones at the site, reserved ones nowhere that a residency knows."""
     arrives: date | None = None
     """First day on which ordered ones are there; None: they are there now."""
     until: date | None = None

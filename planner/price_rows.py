@@ -1,6 +1,7 @@
 """Rows of `offers.csv` and `endpoints.csv`: what each column means, and what is wrong with a row.
 
-A blank cell of a price is no such charge; a blank limit, region or confidence is unknown. Names of GPUs and models may
+A blank cell of a price is no such charge; a blank limit, region, lead time, rate of interruptions or confidence is
+unknown. Names of GPUs and models may
 be written as people type them and are kept under our names; where that meant choosing, a note says so.
 """
 
@@ -16,29 +17,41 @@ from hardware_profiles.names import resolve_gpu, resolve_model
 from hardware_profiles.provenance import Confidence, Kind
 from planner.price_cells import Cells, Reading, rows_of
 
-Scheme = Literal["buy", "reserved", "on_demand", "spot"]
+Scheme = Literal["buy", "reserved", "on_demand", "spot", "commitment"]
+_SIGNED = ("reserved", "commitment")
 
 
 @dataclass(frozen=True)
 class OfferRow:
-    """GPUs for sale or rent. A unit is `gpus_per_unit` GPUs that can only be had together."""
+    """GPUs for sale or rent. A unit is `gpus_per_unit` GPUs that can only be had together.
+
+    A spend commitment (so many USD per hour for a term, used or not) is one row per GPU type that it covers, at the
+    committed price per GPU-hour; its rows agree in provider, `commitment`, term, lead time and limit.
+    """
 
     provider: str
     gpu: str
     gpus_per_unit: int
     scheme: Scheme
     term_months: int | None
-    """Of a reserved one."""
+    """Of a reserved one and of a commitment."""
     upfront_usd_per_unit: float
     committed_usd_per_gpu_h: float
     """Owed for every hour of the term, used or not."""
     usage_usd_per_gpu_h: float
-    """Per hour of use."""
+    """Per hour of use; of a commitment: what an hour draws from it."""
     minimum_hours: float | None
     region: str | None
     limit_units: float | None
+    """Of a commitment: USD per hour."""
     lead_time_months: float | None
     """From signing to the first hour of service, of what is signed; None: not stated, and then it serves at once."""
+    commitment: str | None
+    """Tells a provider's commitments of one term apart."""
+    interruptions_per_h: float | None
+    """Of spot: how often a unit is taken back per hour that it runs."""
+    restart_minutes: float | None
+    """Of spot: from an interruption until another unit serves in its place, start of the server included."""
     as_of: date | None
     """None: undated."""
     source: str
@@ -51,7 +64,7 @@ class OfferRow:
     @property
     def key(self) -> tuple[object, ...]:
         """Two rows with the same one are the same offer."""
-        return self.provider, self.gpu, self.gpus_per_unit, self.scheme, self.term_months, self.region
+        return self.provider, self.gpu, self.gpus_per_unit, self.scheme, self.term_months, self.region, self.commitment
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,8 @@ Row = TypeVar("Row", OfferRow, EndpointRow)
 _EVIDENCE = ("as_of", "source", "kind", "confidence", "note")
 OFFER_COLUMNS = (
     "provider", "gpu", "gpus_per_unit", "scheme", "term_months", "upfront_usd_per_unit", "committed_usd_per_gpu_h",
-    "usage_usd_per_gpu_h", "minimum_hours", "region", "limit_units", "lead_time_months", *_EVIDENCE,
+    "usage_usd_per_gpu_h", "minimum_hours", "region", "limit_units", "lead_time_months", "commitment",
+    "interruptions_per_h", "restart_minutes", *_EVIDENCE,
 )  # fmt: skip
 ENDPOINT_COLUMNS = (
     "provider", "model", "input_usd_per_mtok", "cached_input_usd_per_mtok", "output_usd_per_mtok", "batch_discount",
@@ -101,6 +115,7 @@ _PRICE_OF: Mapping[Scheme, tuple[str, ...]] = {
     "reserved": ("upfront_usd_per_unit", "committed_usd_per_gpu_h"),
     "on_demand": ("usage_usd_per_gpu_h",),
     "spot": ("usage_usd_per_gpu_h",),
+    "commitment": ("usage_usd_per_gpu_h",),
 }
 """The prices that a scheme has; at least one is positive and no other is given."""
 
@@ -108,7 +123,7 @@ _PRICE_OF: Mapping[Scheme, tuple[str, ...]] = {
 def read_offers(data: bytes, reading: Reading, facts: Mapping[str, GpuFacts]) -> tuple[OfferRow, ...]:
     """Every sound row of an offers table; the faults of the others are in `reading`."""
     rows = rows_of(data, reading, OFFER_COLUMNS, ("provider", "gpu", "scheme", "as_of", "source"))
-    return _sound(rows, reading, lambda cells: _offer(cells, facts))
+    return _agreed(_sound(rows, reading, lambda cells: _offer(cells, facts)), reading)
 
 
 def read_endpoints(data: bytes, reading: Reading, facts: Mapping[str, ModelFacts]) -> tuple[EndpointRow, ...]:
@@ -134,6 +149,9 @@ def _offer(cells: Cells, facts: Mapping[str, GpuFacts]) -> OfferRow:
         region=cells.text("region"),
         limit_units=cells.number("limit_units"),
         lead_time_months=cells.number("lead_time_months", 0, 60),
+        commitment=cells.text("commitment"),
+        interruptions_per_h=cells.number("interruptions_per_h"),
+        restart_minutes=cells.number("restart_minutes"),
         as_of=cells.day("as_of"),
         source=cells.needed("source"),
         kind=cells.choice("kind", get_args(Kind), "own"),
@@ -142,14 +160,23 @@ def _offer(cells: Cells, facts: Mapping[str, GpuFacts]) -> OfferRow:
         file=cells.faults.file or "",
         line=cells.line,
     )
-    if (row.term_months is not None) != (scheme == "reserved"):
-        cells.fault(
-            "a reserved offer has a term, others have none", "write the months, or another scheme", "term_months"
-        )
-    if scheme in ("on_demand", "spot") and row.lead_time_months is not None:
-        cells.fault("is of what is signed for a term or bought", "leave it empty", "lead_time_months")
+    _fits_its_scheme(cells, row)
     _has_its_price(cells, row)
     return row
+
+
+def _fits_its_scheme(cells: Cells, row: OfferRow) -> None:
+    """A column that the row's scheme does not know is a fault: it would be read and then ignored."""
+    if (row.term_months is not None) != (row.scheme in _SIGNED):
+        what = "a reserved offer and a commitment have a term, others have none"
+        cells.fault(what, "write the months, or another scheme", "term_months")
+    if row.scheme in ("on_demand", "spot") and row.lead_time_months is not None:
+        cells.fault("is of what is signed for a term or bought", "leave it empty", "lead_time_months")
+    if row.scheme != "commitment" and row.commitment is not None:
+        cells.fault("only commitments have such a name", "leave it empty, or write scheme commitment", "commitment")
+    for column in ("interruptions_per_h", "restart_minutes"):
+        if row.scheme != "spot" and getattr(row, column) is not None:
+            cells.fault("only spot GPUs are interrupted", "leave it empty, or write scheme spot", column)
 
 
 def _has_its_price(cells: Cells, row: OfferRow) -> None:
@@ -162,6 +189,23 @@ def _has_its_price(cells: Cells, row: OfferRow) -> None:
             cells.fault("a quote has no such limit", "leave it empty; max_owned_gpus in plan.toml limits", column)
     if all(cells.text(column) is None for column in own):
         cells.fault(f"{scheme} offers need a price", f"write {' or '.join(own)}", own[-1])
+    elif scheme == "commitment" and not row.usage_usd_per_gpu_h:
+        cells.fault("a committed price is more than 0", "write what an hour of use draws from it", own[-1])
+
+
+def _agreed(rows: tuple[OfferRow, ...], reading: Reading) -> tuple[OfferRow, ...]:
+    """The rows of one commitment say the same of all that is not a GPU's."""
+    first: dict[tuple[object, ...], OfferRow] = {}
+    for row in rows:
+        if row.scheme != "commitment":
+            continue
+        head = first.setdefault((row.provider, row.commitment, row.term_months), row)
+        for column in ("limit_units", "lead_time_months"):
+            if getattr(row, column) != getattr(head, column):
+                what = f"line {head.line} of the same commitment says otherwise"
+                remedy = "write the same in both, or give them names in the column commitment"
+                reading.faults.add(what, remedy, line=row.line, column=column, value=getattr(row, column))
+    return rows
 
 
 def _endpoint(cells: Cells, facts: Mapping[str, ModelFacts]) -> EndpointRow:

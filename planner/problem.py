@@ -99,6 +99,8 @@ class Offer:
     price_path: tuple[float, ...] = ()
     running_costs_stay: bool = False
     residual_usd: tuple[float, ...] = ()
+    usable: float = 1.0
+    """Share of a unit's GPUs that can be counted on; `covers` holds it already."""
 
     @property
     def upfront_usd(self) -> float:

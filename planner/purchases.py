@@ -21,6 +21,9 @@ def purchases(told: Told) -> list[Purchase]:
         if info.offer.placed == "epoch":
             for m in np.flatnonzero(told.solution.fleet.buy[o]):
                 found.append(_bought(told, o, info, int(m)))
+        elif info.offer.bought:
+            for m in np.flatnonzero(told.solution.fleet.buy[o]):
+                found.append(_committed(told, o, info, int(m)))
         elif told.done.gpus_held[o].any():
             found.append(_switched_on(told, o, info))
     return sorted(found, key=lambda p: (SUPPLY_ORDER.index(p.scheme), p.epoch, p.offer))
@@ -32,6 +35,43 @@ def _bought(told: Told, o: int, info: OfferInfo, m: int) -> Purchase:
     lines = offer_lines(told.solution, o, m)
     gpu_h = units * info.gpus_per_unit * sum(problem.epochs[n].hours for n in problem.active_epochs(info.offer, m))
     return _purchase(told, o, info, units=units, epoch=problem.epochs[m].name, lines=lines, gpu_h=gpu_h)
+
+
+def _committed(told: Told, o: int, info: OfferInfo, m: int) -> Purchase:
+    """A spend commitment: of what all purchases of the offer pay, this one's part by its USD per hour."""
+    problem, buy = told.case.problem, told.solution.fleet.buy[o]
+    epochs = [problem.active_epochs(info.offer, n) for n in range(len(buy))]
+    hours = [units * sum(problem.epochs[n].hours for n in inside) for units, inside in zip(buy, epochs, strict=True)]
+    part = hours[m] / sum(hours)
+    made = _purchase(
+        told,
+        o,
+        info,
+        units=float(buy[m]),
+        epoch=problem.epochs[m].name,
+        lines=offer_lines(told.solution, o, m),
+        gpu_h=part * float(told.weight_h @ told.done.gpus_held[o]),
+    )
+    most = float(told.done.gpus_held[o].max()) * float(buy[m]) / max(1e-12, float(buy.sum()))
+    return made.model_copy(
+        update={
+            "gpus": most,
+            "usd_per_h": float(buy[m]) * info.offer.price_factor(m),
+            "utilisation": _drawn_usd(told, o) / sum(hours),
+        }
+    )
+
+
+def _drawn_usd(told: Told, o: int) -> float:
+    """What use draws from a commitment over the horizon, at today's committed prices."""
+    problem, hours = told.case.problem, told.solution.hours
+    drawn = 0.0
+    for i, (family, key) in enumerate(hours.matrix.columns):
+        if family == "rented" and key[0] == o:
+            deployment = problem.deployments[key[1]]
+            each = told.case.offers[o].offer.covers[deployment.pool] * deployment.gpus_per_replica
+            drawn += each * float(told.weight_h @ hours.values[:, i])
+    return drawn
 
 
 def _switched_on(told: Told, o: int, info: OfferInfo) -> Purchase:

@@ -13,9 +13,9 @@ import numpy as np
 
 from planner.assemble import Case
 from planner.plan import Plan, Purchase
-from planner.problem import Array, Problem
+from planner.problem import Array, Offer, Problem
 
-_SIGNED = ("owned", "reserved")
+_SIGNED = ("owned", "reserved", "commitment")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +56,17 @@ def _epoch(problem: Problem, purchase: Purchase) -> int | None:
 def _held(problem: Problem, buy: Array) -> Problem:
     active = problem.active_units(buy)
     offers = tuple(
-        replace(offer, bought=False, existing=tuple(active[o].tolist()), max_units=None) if offer.bought else offer
+        _there(problem, offer, tuple(active[o].tolist())) if offer.bought else offer
         for o, offer in enumerate(problem.offers)
     )
     return replace(problem, offers=offers, fixed_charges=(), limits=())
+
+
+def _there(problem: Problem, offer: Offer, units: tuple[float, ...]) -> Offer:
+    """Its units are there and no more can be had: more of a commitment would arrive too late."""
+    if offer.placed == "epoch":
+        return replace(offer, bought=False, existing=units, max_units=None)
+    return replace(offer, existing=units, max_units=None, lead_epochs=len(problem.epochs))
 
 
 def _usd(problem: Problem, buy: Array) -> float:

@@ -1,37 +1,73 @@
-"""Rows of rented GPUs -> offers: reserved for a term, or switched on by the hour.
+"""Rows of rented GPUs -> offers: reserved for a term, committed to in USD, or switched on by the hour.
 
 * Reserved rows are placed by epoch, on-demand rows by the hour. In a plan of one epoch a term that does not divide the
   horizon is renewed until it covers it; what then reaches past the end is owed and shown (`tail`).
-* A row that another beats in every respect (same place, scheme and term; not dearer, not coarser, not later, no stock
-  limit) is left out: it could never be chosen.
-* Spot rows are left out and said so: interruptions are not modelled yet, and a price without them would be too good.
+* A **spend commitment** is one offer whose unit is one USD per hour, owed through its term, used or not. In every hour
+  GPUs that it covers draw their committed price from it, dearest saving first because the programme is free to choose;
+  what exceeds it is rented at the on-demand price of any seller, the same one's included where the price book has that
+  row, and served otherwise where it has not. So sellers bill (AWS, "Understanding how Savings Plans apply to your
+  usage", docs.aws.amazon.com/savingsplans/latest/userguide/sp-applying.html). A replica is covered whole or not at all,
+  where a bill may split its last hour: the plan can only be too dear by that. Of a price that changes with time, what
+  is signed later buys as much use at the price of its month.
+* **Spot** units are switched on by the hour and may be taken back at any time. Of every hour that is paid,
+
+      usable = 1 - interruptions_per_h x restart_minutes / 60
+
+  is served: each interruption costs the time until another unit serves in its place, which is paid as the unit loads.
+  More units are switched on for it (SkyServe overprovisions likewise: Mao et al., arXiv 2411.01438), whole ones, so a
+  small fleet keeps a spare. It is a mean: `spot_risks` says what it is not. A row whose rate of interruptions or time
+  to restart nobody states cannot be used.
+* A row that another beats in every respect (same place, scheme and term; not dearer, not coarser, not later, not
+  interrupted more, no stock limit) is left out: it could never be chosen.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date
 
 from planner.horizon import Span
-from planner.plan import Scheme
+from planner.plan import Purchase, Scheme
 from planner.planfile import PlanFile
 from planner.prices import OfferRow, PriceBook
 from planner.problem import Line, Offer
 from planner.supply import MONTH_H, OfferInfo, Place, source_of
 
+_FORBIDDEN_AS = {"reserved": "reserved", "on_demand": "on-demand", "spot": "spot", "commitment": "commitment"}
+COMMITTED = "committed spend"
+"""The line of the bill that a commitment is."""
+
 
 def rented_rows(book: PriceBook, plan: PlanFile) -> list[OfferRow]:
-    """Rows under the plan's rules; spot is not planned with."""
+    """Rows under the plan's rules; spot rows with plan.toml's figures where they state none, if they can be used."""
     policy = plan.policy
-    allowed = {"reserved": "reserved" not in policy.forbid, "on_demand": "on-demand" not in policy.forbid}
-    return [
-        row
+    rows = (
+        _completed(row, plan)
         for row in book.offers
-        if allowed.get(row.scheme, False)
+        if row.scheme in _FORBIDDEN_AS
+        and _FORBIDDEN_AS[row.scheme] not in policy.forbid
         and row.provider not in policy.forbid_providers
         and row.gpu not in policy.forbid_gpus
-    ]
+    )
+    return [row for row in rows if row.scheme != "spot" or (spot_allowed(plan) and usable(row))]
+
+
+def spot_allowed(plan: PlanFile) -> bool:
+    """Whether any workload may be served on spot GPUs."""
+    return plan.policy.spot or any(workload.spot for workload in plan.workloads.values())
+
+
+def usable(row: OfferRow) -> float | None:
+    """Share of a spot unit's hours that serve; None where that cannot be told or nothing is left.
+
+    0.05 interruptions an hour, 12 minutes each: 1 - 0.05 x 0.2 = 0.99.
+    """
+    if row.interruptions_per_h is None or row.restart_minutes is None:
+        return None
+    share = 1 - row.interruptions_per_h * row.restart_minutes / 60
+    return share if share > 0 else None
 
 
 def undominated(rows: Iterable[OfferRow]) -> list[OfferRow]:
@@ -51,31 +87,108 @@ def rented(row: OfferRow, span: Span, today: date, place: Place, tail: str) -> O
         usage = row.usage_usd_per_gpu_h * gpus
         offer = Offer("", covers, "hour", bought=False, usage_usd_per_h=usage, max_units=row.limit_units)
         return _info(offer, "on demand", row, today)
-    term = row.term_months or 1
-    committed = Line("reserved GPUs", row.committed_usd_per_gpu_h * gpus)
-    upfront_usd = row.upfront_usd_per_unit
-    upfront = []
-    if len(span.epochs) == 1:
-        terms = math.ceil(span.months / term - 1e-9)
-        upfront_usd *= terms
-        owed_h = (terms * term - span.months) * MONTH_H
-        if owed_h > 1 and tail == "full":
-            upfront.append(Line("owed past the horizon", committed.usd * owed_h))
-        term_epochs = 1
-    else:
-        term_epochs = term
-    if upfront_usd:
-        upfront.append(Line("reserved GPUs", upfront_usd))
+    if row.scheme == "spot":
+        share = usable(row) or 1.0
+        offer = Offer("", {place.pool: 1 / (gpus * share)}, "hour", bought=False, max_units=row.limit_units,
+                      usage_usd_per_h=row.usage_usd_per_gpu_h * gpus, usable=share)  # fmt: skip
+        return _info(offer, "spot", row, today)
+    term_epochs, upfront = _term(row, row.committed_usd_per_gpu_h * gpus, "reserved GPUs", span, tail)
     offer = Offer(
         "",
         covers,
         term_epochs=term_epochs,
         lead_epochs=span.lead_epochs(row.lead_time_months),
-        upfront=tuple(upfront),
-        committed=(committed,),
+        upfront=upfront,
+        committed=(Line("reserved GPUs", row.committed_usd_per_gpu_h * gpus),),
         max_units=row.limit_units,
     )
     return _info(offer, "reserved", row, today)
+
+
+def commitments(rows: list[OfferRow], span: Span, today: date, places: tuple[Place, ...], tail: str) -> list[OfferInfo]:
+    """Every spend commitment of the rows, with the committed price of each place that it covers."""
+    groups: dict[tuple[object, ...], list[OfferRow]] = {}
+    for row in rows:
+        if row.scheme == "commitment":
+            groups.setdefault((row.provider, row.commitment, row.term_months), []).append(row)
+    found = []
+    for members in groups.values():
+        covers: dict[str, float] = {}
+        for row in members:
+            for place in places:
+                if (place.gpu, place.owner) == (row.gpu, "rented") and place.region in (None, row.region):
+                    price = row.usage_usd_per_gpu_h
+                    covers[place.pool] = min(price, covers.get(place.pool, price))
+        if covers:
+            found.append(_commitment(members, covers, span, today, tail))
+    return found
+
+
+def spot_risks(offers: tuple[OfferInfo, ...], purchases: tuple[Purchase, ...]) -> tuple[str, ...]:
+    """What the mean of a spot unit's usable hours does not say, for each that the plan uses."""
+    said = []
+    used = {purchase.offer: purchase for purchase in purchases if purchase.scheme == "spot"}
+    for info in offers:
+        if info.label in used:
+            gpus, share = used[info.label].gpus, info.offer.usable
+            said.append(
+                f"{info.label}: counted at {share:.1%} of its hours ({info.interruptions_per_h:g} interruptions per "
+                f"unit and hour, {info.restart_minutes:g} minutes each), which is a mean. All {gpus:,.0f} GPUs may be "
+                "taken at once and none may be had for a while: have another supply ready for the work on them."
+            )
+    return tuple(said)
+
+
+def _completed(row: OfferRow, plan: PlanFile) -> OfferRow:
+    if row.scheme != "spot":
+        return row
+    rate, minutes = row.interruptions_per_h, row.restart_minutes
+    return replace(
+        row,
+        interruptions_per_h=plan.policy.spot_interruptions_per_h if rate is None else rate,
+        restart_minutes=plan.policy.spot_restart_minutes if minutes is None else minutes,
+    )
+
+
+def _term(row: OfferRow, usd_per_h: float, line: str, span: Span, tail: str) -> tuple[int, tuple[Line, ...]]:
+    """How many epochs a purchase holds, and what is owed at once: in one epoch, all the renewals that cover it."""
+    term, upfront_usd = row.term_months or 1, row.upfront_usd_per_unit
+    if len(span.epochs) > 1:
+        return term, (Line(line, upfront_usd),) if upfront_usd else ()
+    terms = math.ceil(span.months / term - 1e-9)
+    owed_h = (terms * term - span.months) * MONTH_H
+    owed = (Line("owed past the horizon", usd_per_h * owed_h),) if owed_h > 1 and tail == "full" else ()
+    return 1, (*owed, Line(line, terms * upfront_usd)) if upfront_usd else owed
+
+
+def _commitment(rows: list[OfferRow], covers: dict[str, float], span: Span, today: date, tail: str) -> OfferInfo:
+    row = rows[0]
+    term_epochs, upfront = _term(row, 1.0, COMMITTED, span, tail)
+    offer = Offer(
+        "",
+        covers,
+        "hour",
+        term_epochs=term_epochs,
+        lead_epochs=span.lead_epochs(row.lead_time_months),
+        upfront=upfront,
+        committed=(Line(COMMITTED, 1.0),),
+        max_units=row.limit_units,
+        whole=False,
+    )
+    name = f" {row.commitment}" if row.commitment else ""
+    dearest = max(covers.values())
+    return OfferInfo(
+        offer=offer,
+        label=f"spend commitment{name} {_months(row)} at {row.provider}",
+        scheme="commitment",
+        provider=row.provider,
+        gpu=", ".join(dict.fromkeys(each.gpu for each in rows)),
+        gpus_per_unit=1 / dearest,
+        term_months=row.term_months,
+        usd_per_gpu_h=dearest,
+        source=source_of(min(rows, key=lambda each: each.as_of or date.min), today),
+        lead_months=row.lead_time_months,
+    )
 
 
 def _beats(one: OfferRow, other: OfferRow) -> bool:
@@ -84,8 +197,9 @@ def _beats(one: OfferRow, other: OfferRow) -> bool:
               for row in (one, other))  # fmt: skip
     cheaper = all(price <= more for price, more in zip(*prices, strict=True))
     sooner = (one.lead_time_months or 0.0) <= (other.lead_time_months or 0.0)
+    steadier = (usable(one) or 1.0) >= (usable(other) or 1.0)
     finer = other.gpus_per_unit % one.gpus_per_unit == 0
-    return alike and cheaper and sooner and finer and one.limit_units is None
+    return alike and cheaper and sooner and steadier and finer and one.limit_units is None
 
 
 def _usd_per_gpu_h(row: OfferRow) -> float:
@@ -93,8 +207,12 @@ def _usd_per_gpu_h(row: OfferRow) -> float:
     return upfront + row.committed_usd_per_gpu_h + row.usage_usd_per_gpu_h
 
 
+def _months(row: OfferRow) -> str:
+    return f"{row.term_months} month{'s' * (row.term_months != 1)}"
+
+
 def _info(offer: Offer, scheme: Scheme, row: OfferRow, today: date) -> OfferInfo:
-    term = f" {row.term_months} month{'s' * (row.term_months != 1)}" if scheme == "reserved" else ""
+    term = f" {_months(row)}" if scheme == "reserved" else ""
     return OfferInfo(
         offer=offer,
         label=f"{row.gpu} {scheme}{term} at {row.provider}",
@@ -106,4 +224,6 @@ def _info(offer: Offer, scheme: Scheme, row: OfferRow, today: date) -> OfferInfo
         usd_per_gpu_h=_usd_per_gpu_h(row),
         source=source_of(row, today),
         lead_months=row.lead_time_months,
+        interruptions_per_h=row.interruptions_per_h,
+        restart_minutes=row.restart_minutes,
     )

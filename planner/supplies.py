@@ -1,6 +1,7 @@
 """Places, and the offers and endpoints in them: the price book under the plan's rules.
 
-A **place** is a pool: one GPU type, owned or rented (in one region, where a workload may not leave its regions). What
+A **place** is a pool: one GPU type, owned, rented or rented as spot (in one region, where a workload may not leave its
+regions). What
 an offer costs and when it supplies is said in `owned.py` and `rented.py`; an endpoint's price belongs to a class.
 """
 
@@ -14,10 +15,10 @@ from planner.horizon import Span
 from planner.names import slugs
 from planner.owned import busy_usd_per_gpu_h, existing, owned, site_of, staff_charge
 from planner.planfile import PlanFile
-from planner.prices import EndpointRow, PriceBook
+from planner.prices import EndpointRow, OfferRow, PriceBook
 from planner.problem import Endpoint, Pool
-from planner.rented import rented, rented_rows, undominated
-from planner.supply import EndpointInfo, OfferInfo, Place, part, source_of
+from planner.rented import commitments, rented, rented_rows, undominated
+from planner.supply import EndpointInfo, OfferInfo, Place, part, region_of, source_of
 
 __all__ = [
     "EndpointInfo", "OfferInfo", "Place", "endpoints_for", "in_time", "offers_for", "places_for", "staff_charge",
@@ -27,46 +28,53 @@ __all__ = [
 
 def places_for(book: PriceBook, plan: PlanFile) -> tuple[Place, ...]:
     """Every GPU type that can be owned or rented under the plan's rules."""
-    found = []
-    if "buy" not in plan.policy.forbid or plan.fleet:
-        gpus = dict.fromkeys([*book.ownership, *(fleet.gpu for fleet in plan.fleet if fleet.kind == "owned")])
-        for gpu in gpus:
-            if gpu not in plan.policy.forbid_gpus:
-                busy = busy_usd_per_gpu_h(book.ownership[gpu], site_of(book, plan)) if gpu in book.ownership else 0.0
-                found.append(Place(Pool(f"{part(gpu)}.owned", busy), gpu, "owned", None))
     regional = any(workload.residency for workload in plan.workloads.values())
-    rented = dict.fromkeys((row.gpu, row.region if regional else None) for row in rented_rows(book, plan))
-    rented |= dict.fromkeys((fleet.gpu, None) for fleet in plan.fleet if fleet.kind == "reserved")
-    slug = slugs(region for _, region in rented if region)
-    for gpu, region in rented:
-        name = ".".join(part for part in (part(gpu), "rented", slug.get(region or "", "")) if part)
-        found.append(Place(Pool(name), gpu, "rented", region))
-    return tuple(found)
+    found: dict[tuple[str, str, str | None], Pool] = {}
+    own = [(gpu, plan.site.region) for gpu in book.ownership if "buy" not in plan.policy.forbid or plan.fleet]
+    own += [(fleet.gpu, region_of(fleet, plan)) for fleet in plan.fleet if fleet.kind == "owned"]
+    hired = [(row.gpu, "spot" if row.scheme == "spot" else "rented", row.region) for row in rented_rows(book, plan)]
+    hired += [(fleet.gpu, "rented", fleet.region) for fleet in plan.fleet if fleet.kind == "reserved"]
+    keys = [(gpu, "owned", region) for gpu, region in own if gpu not in plan.policy.forbid_gpus] + hired
+    keys = [(gpu, owner, region if regional else None) for gpu, owner, region in keys]
+    slug = slugs(region for _, _, region in keys if region)
+    for gpu, owner, region in keys:
+        name = ".".join(word for word in (part(gpu), owner, slug.get(region or "", "")) if word)
+        busy = owner == "owned" and gpu in book.ownership
+        usd = busy_usd_per_gpu_h(book.ownership[gpu], site_of(book, plan)) if busy else 0.0
+        found.setdefault((gpu, owner, region), Pool(name, usd))
+    return tuple(Place(pool, *key) for key, pool in found.items())
 
 
 def offers_for(
     book: PriceBook, plan: PlanFile, span: Span, today: date, *, places: tuple[Place, ...]
 ) -> tuple[OfferInfo, ...]:
-    """Offers in the given places: what is there already, what can be bought, reserved and rented by the hour."""
+    """Offers in the given places: what is there already, what can be bought, signed for and rented by the hour."""
     found = [*existing(plan, span, places)]
     if "buy" not in plan.policy.forbid:
         for place in places:
-            if place.owner == "owned" and place.gpu in book.ownership:
+            if place.owner == "owned" and place.gpu in book.ownership and place.region in (None, plan.site.region):
                 found.append(owned(book, plan, span, today, place))
+    known = rented_rows(book, plan)
     for place in places:
-        if place.owner == "rented":
-            rows = [row for row in rented_rows(book, plan) if row.gpu == place.gpu]
-            rows = [row for row in rows if place.region in (None, row.region)]
+        if place.owner != "owned":
+            rows = [row for row in known if row.gpu == place.gpu and place.region in (None, row.region)]
+            rows = [row for row in rows if _owner(row) == place.owner]
             found += [rented(row, span, today, place, plan.horizon.tail) for row in undominated(rows)]
-    trends = plan.price_trends
-    per_year = {
-        "owned": trends.purchase_per_year,
-        "reserved": trends.rental_per_year,
-        "on demand": trends.rental_per_year,
-    }
-    found = [replace(i, offer=replace(i.offer, price_path=span.path(per_year.get(i.scheme, 0.0)))) for i in found]
+    found += commitments(known, span, today, places, plan.horizon.tail)
+    found = [replace(i, offer=replace(i.offer, price_path=span.path(_per_year(i, plan)))) for i in found]
     names = slugs(f"{info.label} {i}" if _repeats(found, info) else info.label for i, info in enumerate(found))
     return tuple(info.named(name) for info, name in zip(found, names.values(), strict=True))
+
+
+def _owner(row: OfferRow) -> str | None:
+    """The owner of the places it is offered in; a commitment covers many and is one offer."""
+    return {"spot": "spot", "commitment": None}.get(row.scheme, "rented")
+
+
+def _per_year(info: OfferInfo, plan: PlanFile) -> float:
+    if info.scheme == "existing":
+        return 0.0
+    return plan.price_trends.purchase_per_year if info.scheme == "owned" else plan.price_trends.rental_per_year
 
 
 def in_time(info: OfferInfo, span: Span) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from planner.plan import Scheme, Source
+from planner.planfile import Fleet, PlanFile
 from planner.prices import EndpointRow, OfferRow, Ownership, stale
 from planner.problem import Endpoint, Offer, Pool
 
@@ -14,7 +15,7 @@ MONTH_H = 8760 / 12
 
 @dataclass(frozen=True)
 class Place:
-    """A pool and what it stands for; `region` None is anywhere."""
+    """A pool and what it stands for: `owner` is owned, rented or spot; `region` None is anywhere."""
 
     stated: Pool
     gpu: str
@@ -44,6 +45,9 @@ class OfferInfo:
     """Of the site's power that it takes, owned units only."""
     lead_months: float | None = None
     """From signing to service, as stated; None: nobody says."""
+    interruptions_per_h: float | None = None
+    restart_minutes: float | None = None
+    """Spot units only."""
 
     def named(self, name: str) -> OfferInfo:
         """The same with the offer's name in the problem."""
@@ -61,6 +65,18 @@ class EndpointInfo:
     evidenced: bool
     source: Source
     row: EndpointRow | None = None
+
+
+def region_of(fleet: Fleet, plan: PlanFile) -> str | None:
+    """Where GPUs that are there already stand: an owned one at the site unless it says otherwise."""
+    return fleet.region or (plan.site.region if fleet.kind == "owned" else None)
+
+
+def place_of(fleet: Fleet, plan: PlanFile, places: tuple[Place, ...]) -> Place | None:
+    """The place in which they serve; None where no curve in use was measured on them."""
+    owner, region = "owned" if fleet.kind == "owned" else "rented", region_of(fleet, plan)
+    found = (p for p in places if (p.gpu, p.owner) == (fleet.gpu, owner) and p.region in (None, region))
+    return next(found, None)
 
 
 def source_of(row: OfferRow | EndpointRow | Ownership, today: date) -> Source:

@@ -24,8 +24,8 @@ from planner.problem import Array
 
 MOST_ROWS = 400_000
 HOUR_COLUMNS = ("hour_utc", "scheme", "workload", "requests", "gpus_held", "gpus_busy", "usd")
-_GPUS = {"existing": "gpus_existing", "owned": "gpus_owned", "reserved": "gpus_reserved", "spot": "gpus_spot",
-         "on demand": "gpus_on_demand"}  # fmt: skip
+_GPUS = {"existing": "gpus_existing", "owned": "gpus_owned", "reserved": "gpus_reserved",
+         "commitment": "gpus_commitment", "spot": "gpus_spot", "on demand": "gpus_on_demand"}  # fmt: skip
 
 Cell = str | float | int | None
 

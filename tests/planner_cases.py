@@ -37,7 +37,8 @@ RATES = {MAIN: 2.0, (1000, 50): 6.0, (250, 200): 2.6, (250, 50): 9.0}
 
 OFFER_COLUMNS = (
     "provider", "gpu", "gpus_per_unit", "scheme", "term_months", "upfront_usd_per_unit", "committed_usd_per_gpu_h",
-    "usage_usd_per_gpu_h", "region", "limit_units", "lead_time_months", "as_of", "source",
+    "usage_usd_per_gpu_h", "region", "limit_units", "lead_time_months", "commitment",
+    "interruptions_per_h", "restart_minutes", "as_of", "source",
 )  # fmt: skip
 ENDPOINT_COLUMNS = (
     "provider", "model", "input_usd_per_mtok", "cached_input_usd_per_mtok", "output_usd_per_mtok",

@@ -306,7 +306,8 @@ PLANS: dict[str, tuple[str | bytes, list[str]]] = {
             "P:1: column 'horizn': unknown key. Remedy: write horizon.",
             "P:4: column 'workloads.chat.modle': unknown key. Remedy: write model.",
             "P:6: column 'policy.zeal': unknown key. Remedy: remove it; known here are capacity, forbid, forbid_gpus, "
-            "forbid_providers, max_owned_gpus, max_share_per_provider.",
+            "forbid_providers, max_owned_gpus, max_share_per_provider, spot, spot_interruptions_per_h, "
+            "spot_restart_minutes.",
         ],
     ),
     "unknown model": (
@@ -349,7 +350,7 @@ PLANS: dict[str, tuple[str | bytes, list[str]]] = {
             "P:6: column 'policy.capacity', value 'best': is not one of the choices. "
             "Remedy: write 'low', 'mid' or 'high'.",
             "P:7: column 'policy.forbid.0', value 'apis': is not one of the choices. "
-            "Remedy: write 'buy', 'reserved', 'on-demand', 'spot' or 'api'.",
+            "Remedy: write 'buy', 'reserved', 'commitment', 'on-demand', 'spot' or 'api'.",
             "P:9: column 'fleet.0.gpu', value '': is empty. Remedy: write a name.",
             "P:10: column 'fleet.0.gpus', value '0': is not at least 1. Remedy: write a number that is at least 1.",
         ],

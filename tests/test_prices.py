@@ -253,11 +253,17 @@ def test_the_readme_s_example_works(tmp_path: Path) -> None:
     example = [line.removeprefix("    ") for line in text.splitlines() if line.startswith("    ")]
     write(tmp_path, "offers.csv", "\n".join(example[:2]))
     write(tmp_path, "endpoints.csv", "\n".join(example[2:4]))
-    write(tmp_path, "ownership.toml", "\n".join(example[4:]))
+    write(tmp_path, "ownership.toml", "\n".join(example[4:6]))
     book = read_price_book(tmp_path, TODAY)
     assert [(row.gpu, row.usage_usd_per_gpu_h) for row in book.offers] == [("h100-80gb-sxm", 2.10)]
     assert [(row.model, row.output_usd_per_mtok) for row in book.endpoints] == [("qwen3-32b", 0.30)]
     assert book.site.power_usd_per_kwh == 0.11
+    write(tmp_path, "offers.csv", "\n".join(example[6:]))
+    book = read_price_book(tmp_path, TODAY)
+    assert [(row.gpu, row.commitment, row.usage_usd_per_gpu_h, row.term_months) for row in book.offers] == [
+        ("h100-80gb-sxm", "compute", 1.60, 12),
+        ("l40s-48gb", "compute", 0.70, 12),
+    ]
 
 
 # bad files
@@ -289,7 +295,8 @@ def test_every_fault_of_every_file_is_told_at_once(tmp_path: Path) -> None:
         ),
         (
             "offers.csv:3: column 'scheme', value 'rent': is not one of the choices. "
-            "Remedy: write one of buy, reserved, on_demand, spot."
+            "Remedy: write one of buy, reserved, on_demand, spot, "
+            "commitment."
         ),
         "offers.csv:3: column 'gpus_per_unit', value '1.5': is not a whole number. Remedy: write a whole number.",
         (
@@ -302,7 +309,7 @@ def test_every_fault_of_every_file_is_told_at_once(tmp_path: Path) -> None:
         ),
         "offers.csv:3: column 'source': is empty. Remedy: fill it in.",
         (
-            "offers.csv:4: column 'term_months': a reserved offer has a term, others have none. "
+            "offers.csv:4: column 'term_months': a reserved offer and a commitment have a term, others have none. "
             "Remedy: write the months, or another scheme."
         ),
         (
@@ -315,7 +322,7 @@ def test_every_fault_of_every_file_is_told_at_once(tmp_path: Path) -> None:
         ),
         "offers.csv:5: column 'usage_usd_per_gpu_h': spot offers need a price. Remedy: write usage_usd_per_gpu_h.",
         (
-            "offers.csv:6: column 'term_months', value '6': a reserved offer has a term, others have none. "
+            "offers.csv:6: column 'term_months', value '6': a reserved offer and a commitment have a term, others have none. "
             "Remedy: write the months, or another scheme."
         ),
         (
@@ -366,7 +373,8 @@ def test_every_fault_of_every_file_is_told_at_once(tmp_path: Path) -> None:
             (
                 "offers.csv:1: column 'prize': unknown column. Remedy: known are provider, gpu, gpus_per_unit, scheme, "
                 "term_months, upfront_usd_per_unit, committed_usd_per_gpu_h, usage_usd_per_gpu_h, minimum_hours, "
-                "region, limit_units, lead_time_months, as_of, source, kind, confidence, note."
+                "region, limit_units, lead_time_months, commitment, interruptions_per_h, restart_minutes, as_of, "
+                "source, kind, confidence, note."
             ),
         ),
         (

@@ -23,9 +23,9 @@ def test_tables_hold_the_plans_values() -> None:
         "all owned,,,false,cannot serve everything: 3.10% have no supply\n"
     )
     assert made["months.csv"] == (
-        "month,hours,requests,usd,gpus_existing,gpus_owned,gpus_reserved,gpus_spot,gpus_on_demand\n"
-        "2027-01,672.0,55000000.0,231000.0,0.0,8.0,6.0,0.0,4.0\n"
-        "2027-02,672.0,65000000.0,29000.0,0.0,8.0,6.0,0.0,6.0\n"
+        "month,hours,requests,usd,gpus_existing,gpus_owned,gpus_reserved,gpus_commitment,gpus_spot,gpus_on_demand\n"
+        "2027-01,672.0,55000000.0,231000.0,0.0,8.0,6.0,0.0,0.0,4.0\n"
+        "2027-02,672.0,65000000.0,29000.0,0.0,8.0,6.0,0.0,0.0,6.0\n"
     )
     assert made["purchases.csv"].splitlines()[1] == (
         "h100 server of 8,owned,Example Systems,h100-80gb-sxm,1.0,8.0,2027-01,,129000.0,11.997768,0.81,"
