@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from bench import tiny_model
 from bench.model_folder import dummy_config, hub_name, vocabulary, write_dummy_model
+from bench.order import Address, parse_address
 from bench.plan import RunPlan, parse_shape
 from bench.server import ServerSpec
 from hardware_profiles.facts import ModelFacts, gpus, models
@@ -67,6 +68,8 @@ class Asked:
     rate_stages: int = 16
     seed: int = 0
     workers: int = 1
+    remote_workers: int = 0
+    bind: str = "127.0.0.1:5557"
     profiles: Path | None = None
 
 
@@ -126,6 +129,8 @@ def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan
                 },
                 "seed": asked.seed,
                 "workers": asked.workers,
+                "remote_workers": asked.remote_workers,
+                "bind": parse_address(asked.bind, "--bind") if asked.remote_workers else Address(),
                 "client_cpus": client_cpus,
                 "notes": tuple(note for note in (gpu_note, *model.notes) if note),
             }
@@ -252,6 +257,14 @@ def _checked_url(url: str) -> str:
         what = "not the address of an endpoint"
         raise InputError(Fault(what, "write http://host:port or https://host, no key in it", column="--endpoint"))
     return url.rstrip("/").removesuffix("/v1")
+
+
+def bind_warning(plan: RunPlan) -> str | None:
+    """What must be said before others may reach the master."""
+    if plan.bind.loopback:
+        return None
+    told = f"whoever reaches {plan.bind.host}:{plan.bind.port} can join this run: there is no password"
+    return f"{told}; start `bench worker --master HOST:{plan.bind.port}` on {plan.remote_workers} machines"
 
 
 def endpoint_warning(url: str) -> str | None:

@@ -167,7 +167,7 @@ def _client(run: RunFile, gathered: list[Evidence]) -> dict[str, str | float | i
     wire = {name: gathered[0].client.get(name) for name in ("wire", "stamps")}
     asked = {"api": run.plan.target.api, "stage_s": pace.stage_s, "warm_up_s": pace.warm_up_s, "width": pace.width}
     searched = {f"slo_{name}": value for name, value in slo.model_dump().items()} if run.plan.rate_search else {}
-    return {"workers": run.plan.workers, **wire, **asked, **searched}
+    return {"workers": run.plan.workers + run.plan.remote_workers, **wire, **asked, **searched}
 
 
 def raw_digest(watches: list[Watch]) -> str:

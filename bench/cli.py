@@ -55,6 +55,8 @@ def run(
     rate_stages: Annotated[int, typer.Option(min=1, help="Open-loop stages of a shape, at most.")] = 16,
     seed: int = 0,
     workers: Annotated[int, typer.Option(min=1, help="Client processes.")] = 1,
+    remote_workers: Annotated[int, typer.Option(min=0, help="More of them, on other machines: `bench worker`.")] = 0,
+    bind: Annotated[str, typer.Option(help="HOST:PORT where those join; no password.")] = "127.0.0.1:5557",
     raw: Annotated[Path | None, typer.Option(help="Folder for raw records; default: .bench/<name>.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Replace a run that stands in --raw.")] = False,
     out: Out = CURVES,
@@ -95,6 +97,8 @@ def run(
         rate_stages=rate_stages,
         seed=seed,
         workers=workers,
+        remote_workers=remote_workers,
+        bind=bind,
         profiles=profiles,
     )
     run_live(asked, raw, out, fresh=fresh)
@@ -106,6 +110,18 @@ def resume(folder: RunFolder, out: Out = CURVES) -> None:
     from bench.live import resume_live
 
     resume_live(folder, out)
+
+
+@app.command()
+def worker(
+    master: Annotated[str, typer.Option(help="HOST:PORT of the `bench run --remote-workers N --bind HOST:PORT`.")],
+    key_env: Annotated[str | None, typer.Option(help="Environment variable with the endpoint's key.")] = None,
+    stages: Annotated[int | None, typer.Option(min=1, help="End after so many stages; default: never.")] = None,
+) -> None:
+    """Lend this machine's client to a run on another machine, until Ctrl-C."""
+    from bench.live import worker_live
+
+    worker_live(master, key_env=key_env, stages=stages)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.follow import Run, locust
-from bench.order import Order, Progress, StageRun, Target
+from bench.order import Address, Order, Progress, StageRun, Target
 from bench.records import digest, read_records, write_records
 from bench.schedule import Stage
 from hardware_profiles.faults import Fault, InputError
@@ -36,6 +36,8 @@ def run_stage(
     folder: Path,
     *,
     workers: int = 1,
+    remote_workers: int = 0,
+    bind: Address | None = None,
     nonce: int | None = None,
     kernel_stamps: bool = True,
     cpus: tuple[int, ...] | None = None,
@@ -45,6 +47,7 @@ def run_stage(
 ) -> StageRun:
     """Run `stage` against `target`, write `<folder>/<stage.name>.parquet` and return it.
 
+    `workers` are processes here; `remote_workers` more join from elsewhere (`bench worker`) at `bind`.
     `nonce` makes the prompts cold against earlier runs (None: drawn from the system); `cpus` pins the workers, one
     each in turn; `conditions` are stored with the rows. Raises `InputError` when Locust cannot start or no connection
     can be made. Ctrl-C and any exception end all child processes; what had been measured until then is written to
@@ -69,11 +72,13 @@ def run_stage(
         target=target,
         nonce=secrets.randbits(32) if nonce is None else nonce,
         kernel_stamps=kernel_stamps,
-        workers=workers,
+        workers=workers + remote_workers,
         folder=work.resolve(),
+        remote_workers=remote_workers,
+        bind=bind or Address(),
     )
     facts = {
-        "workers": workers,
+        "workers": order.workers,
         "wire": "tls" if to.tls else "raw socket",
         "stamps": "kernel" if kernel_stamps and not to.tls and sys.platform == "linux" else "clock at the read",
         "plain_http_beyond_loopback": int(not to.tls and not to.loopback),

@@ -29,6 +29,8 @@ _LOOK_S = 0.1
 _PROGRESS_S = 0.5
 _START_S = 90.0
 """Locust's start, prompts, connections and shared prefixes; each shared prefix may take the request's timeout more."""
+_JOIN_S = 300.0
+"""More, while workers on other machines have not joined."""
 _SILENT_S = 60.0
 """Workers tell that they are alive five times a second; after this long without it the stage has failed."""
 _FAILING_AFTER = 20
@@ -83,7 +85,7 @@ class Run:
     def patience_s(self) -> float:
         """How long the start may take."""
         primed = self.stage.prefixes if self.stage.cached_share else 0
-        return _START_S + primed * self.order.target.timeout_s
+        return _START_S + primed * self.order.target.timeout_s + (_JOIN_S if self.order.remote_workers else 0.0)
 
     def elapsed_s(self) -> float:
         """Since the stage's zero."""
@@ -157,10 +159,19 @@ class Run:
             if any(process.poll() is not None for process in self.children):
                 raise self.failure("Locust did not start")
             if time.monotonic() > deadline:
-                raise self.failure("Locust did not get ready")
+                raise self.failure(f"Locust did not get ready{self.missing()}")
             time.sleep(_LOOK_S / 2)
         told: dict[str, Any] = json.loads(path.read_bytes())
         return told
+
+    def missing(self) -> str:
+        """What is to be said about workers on other machines when the stage does not begin."""
+        remote = self.order.remote_workers
+        return (
+            f"; {remote} workers should have joined: `bench worker --master HOST:{self.order.bind.port}`"
+            if remote
+            else ""
+        )
 
     def failure(self, what: str) -> InputError:
         """What is wrong, with the last lines of the logs."""
@@ -183,6 +194,8 @@ class Run:
             "primed_input_tokens": sum(metadata["primed_input_tokens"] for metadata in told),
             "send_lag_p99_s": float(np.quantile(late, 0.99)) if len(late) else None,
         }
+        if self.order.remote_workers:
+            client["clock_error_s"] = max(metadata.get("clock_error_s", 0.0) for metadata in told)
         troubles = [metadata["prime_error"] for metadata in told if "prime_error" in metadata]
         client |= {"prime_error": troubles[0]} if troubles else {}
         return StageRun(
@@ -214,11 +227,13 @@ def locust(order: Order, cpus: tuple[int, ...] | None) -> Iterator[list[subproce
     users = ["--headless", "--only-summary", "-u", str(order.users), "-r", str(order.users)]
     parts: list[tuple[str, list[str]]] = [("locust", users)]
     if order.workers > 1:
-        port = str(_free_port())
-        bound = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port]
+        bind = order.bind
+        port = str(bind.port or _free_port())
+        bound = ["--master", "--master-bind-host", bind.host, "--master-bind-port", port]
         parts = [("master", [*users, *bound, "--expect-workers", str(order.workers)])]
-        join = ["--worker", "--master-host", "127.0.0.1", "--master-port", port]
-        parts += [(f"worker-{number}", join) for number in range(order.workers)]
+        near = bind.host if bind.host not in ("0.0.0.0", "::", "*") else "127.0.0.1"  # noqa: S104  # compared, not bound
+        join = ["--worker", "--master-host", near, "--master-port", port]
+        parts += [(f"worker-{number}", join) for number in range(order.workers - order.remote_workers)]
     children: list[subprocess.Popen[bytes]] = []
     try:
         for number, (name, arguments) in enumerate(parts):

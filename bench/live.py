@@ -7,6 +7,7 @@ a search when its rate is known. The sweep's bound is the stages that may still 
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,9 +21,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bench.asked import Asked, endpoint_warning
+from bench.asked import Asked, bind_warning, endpoint_warning
 from bench.driver import Progress
+from bench.order import parse_address
 from bench.plan import DEFAULT_SHAPES, RunPlan, read_run
+from bench.remote import work
 from bench.run import Result, execute, resume, start, state_folder
 from bench.schedule import Stage
 from bench.selfcheck import find_ceiling, known_ceiling
@@ -30,7 +33,7 @@ from bench.show import COLUMNS, curve_table, point_row, points_table
 from bench.sweep import Events
 from bench.watch import Glance
 from hardware_profiles.curve import Point
-from hardware_profiles.faults import printable
+from hardware_profiles.faults import Fault, InputError, printable
 
 NOW = (
     "now",
@@ -164,15 +167,33 @@ def duration(seconds: float) -> str:
 def run_live(asked: Asked, raw: Path | None, out: Path, *, fresh: bool) -> None:
     """`bench run`."""
     plan, folder = start(asked, raw, fresh=fresh)
-    known = known_ceiling(state_folder(), workers=plan.workers)
+    known = plan.remote_workers or known_ceiling(state_folder(), workers=plan.workers)
     unknown = None if known else "what this client can take is not known: `bench selfcheck` finds out in a minute"
-    notes = (*plan.notes, endpoint_warning(plan.target.url), unknown)
+    notes = (*plan.notes, endpoint_warning(plan.target.url), bind_warning(plan), unknown)
     _live(folder, plan, lambda events: execute(plan, folder, out, events), notes)
 
 
 def resume_live(folder: Path, out: Path) -> None:
     """`bench resume`."""
     _live(folder, read_run(folder).plan, lambda events: resume(folder.resolve(), out, events), ())
+
+
+def worker_live(master: str, *, key_env: str | None, stages: int | None) -> None:
+    """`bench worker`."""
+    address = parse_address(master, "--master")
+    if key_env and not os.environ.get(key_env):
+        raise InputError(
+            Fault(
+                f"the environment variable {key_env} is not set", "export the endpoint's key in it", column="--key-env"
+            )
+        )
+    console = Console()
+    _say(console, f"working for {address.host}:{address.port}, stage after stage; Ctrl-C ends it")
+    try:
+        for done, status in enumerate(work(address, key_env=key_env, stages=stages), start=1):
+            _say(console, f"stage {done} is over" if status == 0 else f"stage {done} ended with status {status}")
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 def print_result(console: Console, result: Result) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from bench.records import Records
 from bench.schedule import Stage
 from hardware_profiles.curve import Positive, Value
+from hardware_profiles.faults import Fault, InputError
 
 Stopped = Literal["narrow", "cap", "exhausted", "asked", "failing"]
 
@@ -36,6 +37,30 @@ class Target(Value):
     """Name of the environment variable that holds the API key; the key itself is never stored."""
 
 
+class Address(Value):
+    """Where the master listens; loopback unless told otherwise. Port 0: any free one, for workers of our own."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in ("127.0.0.1", "localhost", "::1")
+
+
+def parse_address(text: str, option: str) -> Address:
+    """`HOST:PORT`, with a port that others can be told.
+
+    >>> parse_address("0.0.0.0:5557", "--bind")
+    Address(host='0.0.0.0', port=5557)
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InputError(Fault("not HOST:PORT", "write it like 192.0.2.1:5557", column=option, value=text))
+    return Address(host=host.strip("[]"), port=int(port))
+
+
 class Order(Value):
     """What the Locust processes are told, in a file."""
 
@@ -44,8 +69,12 @@ class Order(Value):
     nonce: int
     kernel_stamps: bool
     workers: int
+    """Processes that send, those on other machines among them."""
     folder: Path
     """Where they leave their files."""
+    remote_workers: int = 0
+    """How many of them join from elsewhere: `bench worker`."""
+    bind: Address = Address()
 
     @property
     def users(self) -> int:

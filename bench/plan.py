@@ -20,7 +20,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from bench.driver import Target
+from bench.order import Address, Target
 from bench.prompts import Fixed as FixedShape
 from bench.prompts import Range, ShapeLaw, longest, read_pairs
 from bench.schedule import Stage
@@ -93,6 +93,9 @@ class RunPlan(Value):
     pace: Pace = Pace()
     seed: int = 0
     workers: Annotated[int, Field(ge=1)] = 1
+    remote_workers: Annotated[int, Field(ge=0)] = 0
+    """Client processes that join from other machines at `bind`."""
+    bind: Address = Address()
     client_cpus: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 

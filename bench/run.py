@@ -110,7 +110,8 @@ def execute(plan: RunPlan, folder: Path, out: Path, events: Events, *, resumed: 
         check_window(run.plan.shapes, found.max_model_len)
         if resumed is None:
             write_run(run, folder)
-        if resumed is None and (ceiling := known_ceiling(state_folder(), workers=plan.workers)):
+        ceiling = None if plan.remote_workers else known_ceiling(state_folder(), workers=plan.workers)
+        if resumed is None and ceiling:
             write_text(folder / CEILING_FILE, ceiling.model_dump_json(indent=1) + "\n")
         own = _own(before.processes if before else None, after.processes if after else None)
         Sweep(run, folder, url=url, server=server, driver=driver, own=own, events=events).go()

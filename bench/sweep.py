@@ -136,6 +136,8 @@ class Sweep:
                     target,
                     self.folder,
                     workers=plan.workers,
+                    remote_workers=plan.remote_workers,
+                    bind=plan.bind,
                     cpus=plan.client_cpus or None,
                     on_progress=lambda progress: self.events.progress(wanted, progress, seen.now()),
                     should_stop=self._dead,

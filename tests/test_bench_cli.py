@@ -32,7 +32,7 @@ def _timed(*arguments: str, cwd: Path) -> float:
     return time.monotonic() - started
 
 
-@pytest.mark.parametrize("command", ["run", "resume", "selfcheck", "show", "list", "recompute", "compare"])
+@pytest.mark.parametrize("command", ["run", "resume", "worker", "selfcheck", "show", "list", "recompute", "compare"])
 def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
     """Each answers --help."""
     done = bench(command, "--help", cwd=tmp_path)
@@ -63,6 +63,21 @@ def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
             (
                 "error: value '/no/python': the server's Python cannot be run. Remedy: name one that has vLLM: "
                 "--server-python PATH.\n"
+            ),
+        ),
+        (
+            ("run", "--model", "tiny", "--gpu", "cpu", "--remote-workers", "1", "--bind", "5557"),
+            ("error: column '--bind', value '5557': not HOST:PORT. Remedy: write it like 192.0.2.1:5557.\n"),
+        ),
+        (
+            ("worker", "--master", "there:0"),
+            "error: column '--master', value 'there:0': not HOST:PORT. Remedy: write it like 192.0.2.1:5557.\n",
+        ),
+        (
+            ("worker", "--master", "there:5557", "--key-env", "SPILLWAY_NO_KEY"),
+            (
+                "error: column '--key-env': the environment variable SPILLWAY_NO_KEY is not set. Remedy: export the "
+                "endpoint's key in it.\n"
             ),
         ),
         (
