@@ -23,6 +23,8 @@ from planner.solve import ImpossibleError, Solution, solve
 UNSERVED_USD = 1e4
 SILOS, TODAY, LAST = "silos per workload", "today's fleet and APIs", LAST_PLAN
 
+_SILOS_NOTE = "without the GPUs that are there already, which can be given to one workload only"
+_LAST_NOTE = "what it signed is taken as there: today's stocks and site limits are not asked again"
 _NO_FLEET = "no [[fleet]] in plan.toml: the same as all API"
 
 STRATEGIES: tuple[tuple[str, tuple[Scheme, ...]], ...] = (
@@ -91,7 +93,8 @@ def _silos(case: Case, gap: float, limit_s: float) -> Baseline:
     total = sum(bills)
     lost = sum((part.gap or 0.0) * usd for part, usd in zip(parts, bills, strict=True))
     months = tuple(sum(amounts) for amounts in zip(*(part.paid for part in parts), strict=True))
-    return Baseline(name=SILOS, usd=total, gap=lost / total if total else 0.0, note="", paid=months)
+    note = _SILOS_NOTE if any(info.scheme == "existing" for info in case.offers) else ""
+    return Baseline(name=SILOS, usd=total, gap=lost / total if total else 0.0, note=note, paid=months)
 
 
 def _today(case: Case, gap: float, limit_s: float) -> Baseline:
@@ -109,7 +112,8 @@ def _last(case: Case, last: Plan, gap: float, limit_s: float) -> Baseline:
     if made.usd is None:
         return made
     usd = made.usd + found.purchases_usd
-    return made.model_copy(update={"usd": usd, "gap": (made.gap or 0.0) * made.usd / usd if usd else 0.0, "paid": ()})
+    gap = (made.gap or 0.0) * made.usd / usd if usd else 0.0
+    return made.model_copy(update={"usd": usd, "gap": gap, "paid": (), "note": _LAST_NOTE})
 
 
 def _none(name: str, note: str) -> Baseline:

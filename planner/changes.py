@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.amounts import UNKNOWN, against, big, number, share, usd
-from planner.parts import Section, Table, first
+from planner.parts import Section, Table, first, placed_name
 from planner.plan import LAST_PLAN, Plan, Since
-from planner.turning import Turn, decided, instead, moved_by, turns
+from planner.turning import Turn, moved_by, then_decided, turns
 
 
 def changes(plan: Plan) -> tuple[Section, ...]:
@@ -25,12 +25,12 @@ def watch(plan: Plan) -> Section | None:
         return None
     rows = tuple(
         (turn.driver, _now(plan, turn, 1.0), moved_by(turn.factor), _now(plan, turn, turn.factor),
-         UNKNOWN if turn.decision is None else instead(decided(plan), turn.decision))
+         then_decided(plan, turn.decision, turn.shares))
         for turn in found
     )  # fmt: skip
     says = (
-        "If one of these numbers is reached before the next review, solve again: another decision would then be the "
-        "best. Soonest first, each moved alone."
+        "If one of these numbers is reached before the next review, solve again: another decision would then save more "
+        "than 1 % of the bill. Soonest first, each moved alone."
     )
     columns = ("number to watch", "this plan assumes", "reopen when", "that is", "then")
     return Section("Numbers to watch", says, Table(columns, rows, words=first(5)))
@@ -52,6 +52,16 @@ def _now(plan: Plan, turn: Turn, factor: float) -> str:
         schemes = ("owned",) if turn.driver == "server prices" else ("reserved", "on demand")
         used = [p for p in plan.prices if p.used and p.usd_per_gpu_h is not None and p.scheme in schemes]
         told = (f"{p.name}: {usd(factor * (p.usd_per_gpu_h or 0))} per GPU-hour" for p in used)
+    elif turn.driver.startswith("utilisation"):
+        told = (f"{v.model}: busiest hour {number(1 + factor * (v.levels[0][1] - 1))} times the mean"
+                for v in plan.volumes if v.levels)  # fmt: skip
+    elif turn.driver == "capacity per GPU":
+        told = (f"{placed_name(d)}: {number(factor * s.capacity_per_s / d.gpus_per_replica)} requests per second and "
+                f"GPU at {s.input_tokens:,g} / {s.output_tokens:,g} tokens"
+                for d in plan.deployments for s in d.shapes[:1] if s.capacity_per_s is not None)  # fmt: skip
+    elif turn.driver == "staff":
+        staff = sum(line.usd for line in plan.lines if line.name.startswith("staff"))
+        told = iter((f"{usd(factor * staff / (plan.horizon_months or 1))} a month",) if staff else ())
     else:
         told = iter(())
     return "; ".join(told) or ("as in the inputs" if factor == 1 else f"{number(factor)} times the inputs'")

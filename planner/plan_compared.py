@@ -36,11 +36,17 @@ class Sensitivity(Value):
     """GPUs bought or reserved by kind of supply."""
     decision_high: dict[str, float]
     turns_below: float | None
-    """Factor below which the plan's decision is no longer the best; None: it holds over the range."""
+    """Factor below which another decision saves more than `whatif.WORTH`; None: the plan's holds over the range."""
     turns_above: float | None
     decision_below: dict[str, float] | None = None
     """What is decided where it turns; None where it does not."""
     decision_above: dict[str, float] | None = None
+    shares_below: dict[str, float] | None = None
+    """Share of the tokens on on-demand GPUs and APIs ("on demand", "api") where it turns."""
+    shares_above: dict[str, float] | None = None
+    kept_usd_low: float | None = None
+    """The bill at this end if the plan's purchases were kept and only the hours decided anew."""
+    kept_usd_high: float | None = None
 
 
 class PriceMove(Value):

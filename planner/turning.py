@@ -1,8 +1,8 @@
 """What would change the decision: the figures whose change turns it soonest, and what would then be decided.
 
 Made of `Plan.sensitivities` (one figure moved, everything decided again). A turning point is a factor of what the plan
-assumes, found by halving: the decision still holds a little nearer to 1. Soonest is the smallest change, up or down,
-by the logarithm of the factor.
+assumes, found by halving: from there on another decision saves more than 1 % of the bill. Soonest is the smallest
+change, up or down, by the logarithm of the factor.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from planner.amounts import against, number, share, usd
+from planner.amounts import UNKNOWN, against, number, share, usd
 from planner.parts import Table
 from planner.plan import Plan, Sensitivity
 
@@ -19,6 +19,8 @@ Decision = dict[str, float]
 
 _VERBS = {"owned": "buy", "reserved": "reserve"}
 _SAME = 0.1
+_MOVED = 0.02
+"""Share of all tokens by which what is left to on-demand GPUs or APIs may differ untold."""
 UNTRIED = "No figure was moved: solve with --what-if to see at which values the decision would change."
 
 
@@ -29,6 +31,8 @@ class Turn:
     driver: str
     factor: float
     decision: Decision | None
+    shares: Decision | None = None
+    """Share of the tokens that goes to on-demand GPUs and APIs then."""
 
     @property
     def distance(self) -> float:
@@ -50,9 +54,12 @@ def turns(plan: Plan) -> tuple[Turn, ...]:
     """Every turning point, soonest first."""
     found = []
     for moved in plan.sensitivities:
-        for factor, decision in ((moved.turns_below, moved.decision_below), (moved.turns_above, moved.decision_above)):
+        for factor, decision, shares in (
+            (moved.turns_below, moved.decision_below, moved.shares_below),
+            (moved.turns_above, moved.decision_above, moved.shares_above),
+        ):
             if factor is not None and factor > 0:
-                found.append(Turn(moved.driver, factor, decision))
+                found.append(Turn(moved.driver, factor, decision, shares))
     return tuple(sorted(found, key=lambda turn: (turn.distance, turn.driver)))
 
 
@@ -64,13 +71,26 @@ def soonest(plan: Plan, most: int = 3) -> tuple[str, ...]:
     for turn in turns(plan):
         nearest.setdefault(turn.driver, turn)
     told = tuple(turn_text(plan, turn) for turn in list(nearest.values())[:most])
-    return told or ("No figure that was moved turns the decision within its range.",)
+    return told or (f"No figure turns the decision within the range in which it was moved: {_ranges(plan)}.",)
 
 
 def turn_text(plan: Plan, turn: Turn) -> str:
     """One turning point in words."""
-    then = "the decision is another one" if turn.decision is None else instead(decided(plan), turn.decision)
+    then = then_decided(plan, turn.decision, turn.shares)
     return f"{turn.driver[:1].upper()}{turn.driver[1:]} {moved_by(turn.factor)}: {then}."
+
+
+def then_decided(plan: Plan, decision: Decision | None, shares: Decision | None) -> str:
+    """What is decided at a turning point in words, what is left to on-demand GPUs and APIs included."""
+    if decision is None:
+        return "the decision is another one"
+    told = instead(decided(plan), decision)
+    for scheme, name in (("on demand", "on-demand GPUs"), ("api", "APIs")):
+        now = sum(supply.token_share for supply in plan.supplies if supply.scheme == scheme)
+        then = (shares or {}).get(scheme, now)
+        if abs(then - now) > _MOVED:
+            told += f", {share(then)} of the tokens to {name} in place of {share(now)}"
+    return told
 
 
 def moved_by(factor: float) -> str:
@@ -111,6 +131,10 @@ def instead(base: Decision, other: Decision) -> str:
     return ", ".join(told) or "much the same is decided"
 
 
+def _ranges(plan: Plan) -> str:
+    return ", ".join(f"{s.driver} {share(s.low)} to {share(s.high)}" for s in plan.sensitivities)
+
+
 def by_spread(plan: Plan) -> tuple[Sensitivity, ...]:
     """The figures that move the bill most, first."""
     return tuple(sorted(plan.sensitivities, key=lambda s: (-abs(s.usd_high - s.usd_low), s.driver)))
@@ -118,20 +142,26 @@ def by_spread(plan: Plan) -> tuple[Sensitivity, ...]:
 
 def sensitivity_table(plan: Plan) -> Table:
     """Bill at both ends of each figure's range, and where the decision turns."""
-    base = decided(plan)
 
     def end(factor: float, amount: float) -> str:
         return f"{usd(amount)} ({against(amount, plan.cost_usd)}) at {moved_by(factor)}"
 
-    def turning(factor: float | None, decision: Decision | None) -> str:
+    def turning(factor: float | None, decision: Decision | None, shares: Decision | None) -> str:
         if factor is None:
             return "holds"
-        return moved_by(factor) + ("" if decision is None else f": {instead(base, decision)}")
+        return moved_by(factor) + ("" if decision is None else f": {then_decided(plan, decision, shares)}")
+
+    def keeping(s: Sensitivity) -> str:
+        if s.kept_usd_low is None or s.kept_usd_high is None:
+            return UNKNOWN
+        return f"{usd(s.kept_usd_low)} / {usd(s.kept_usd_high)}"
 
     rows = tuple(
-        (s.driver, end(s.low, s.usd_low), end(s.high, s.usd_high), turning(s.turns_below, s.decision_below),
-         turning(s.turns_above, s.decision_above))
+        (s.driver, end(s.low, s.usd_low), end(s.high, s.usd_high), keeping(s),
+         turning(s.turns_below, s.decision_below, s.shares_below),
+         turning(s.turns_above, s.decision_above, s.shares_above))
         for s in by_spread(plan)
     )  # fmt: skip
-    columns = ("figure", "bill when lower", "bill when higher", "decision turns when", "or when")
-    return Table(columns, rows, words=frozenset(range(5)))
+    columns = ("figure", "bill when lower", "bill when higher", "if this plan's purchases were kept",
+               "decision turns when", "or when")  # fmt: skip
+    return Table(columns, rows, words=frozenset(range(6)))

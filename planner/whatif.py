@@ -1,9 +1,11 @@
 """What would change the bill, and what would change the decision: the same problem solved again, one figure moved.
 
 A driver multiplies one family of figures of the `Problem` (demand, API prices, ...). Each is moved to both ends of a
-stated range; where the decision at an end differs from the plan's, the factor at which it first does is found by
-halving. Two decisions are the same when they buy or reserve the same kinds of supply and their GPUs agree within
-`SAME`.
+stated range. There the plan's own purchases are kept (hours dispatched anew) and everything is decided anew; the bill
+is the cheaper of the two, so that a search that ran out of time cannot make a better world look dearer. The decision
+turns where another one saves more than `WORTH` of what keeping the plan's would cost: what two searches differ by
+less is a tie, not a reason to sign something else. The nearest such factor is found by halving. Two decisions are the
+same when they buy or reserve the same kinds of supply and their GPUs agree within `SAME`.
 """
 
 from __future__ import annotations
@@ -11,14 +13,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from planner.assemble import Case
+from planner.attribution import carried
+from planner.dispatch import Hours, dispatch
 from planner.plan import Sensitivity
-from planner.problem import Blocks, Line, Offer, Problem
-from planner.solve import Solution, solve
+from planner.problem import Array, Blocks, Line, Offer, Problem, merge_identical
+from planner.solve import Solution, fleet_usd, hours_usd, solve
+from planner.solver import Fleet
+from planner.units import in_requests, in_units, work_unit
+from planner.whole import settle
 
 SAME = 0.1
 """Share of the GPUs of one kind by which a decision may differ and still be called the same."""
-_HALVINGS = 5
+WORTH = 0.01
+"""Share of the bill that another decision has to save before it is called better."""
+_HALVINGS = 6
 
 Change = Callable[[Problem, float], Problem]
 Decision = dict[str, float]
@@ -37,6 +48,22 @@ class Driver:
 def _demand(problem: Problem, factor: float) -> Problem:
     blocks = problem.blocks
     return problem.with_blocks(Blocks(blocks.epoch, blocks.weight_h, blocks.demand * factor))
+
+
+def _swing(problem: Problem, factor: float) -> Problem:
+    """Each hour's distance from its epoch's mean; totals stay. Flatter load fills the same GPUs better."""
+    blocks = problem.blocks
+    demand: Array = blocks.demand.copy()
+    for m in range(len(problem.epochs)):
+        here = blocks.epoch == m
+        hours = blocks.weight_h[here]
+        if hours.sum() <= 0:
+            continue
+        mean = hours @ blocks.demand[here] / hours.sum()
+        moved = np.maximum(mean + factor * (blocks.demand[here] - mean), 0.0)
+        total = hours @ moved
+        demand[here] = moved * np.divide(hours.sum() * mean, total, out=np.ones_like(total), where=total > 0)
+    return problem.with_blocks(Blocks(blocks.epoch, blocks.weight_h, demand))
 
 
 def _api_prices(problem: Problem, factor: float) -> Problem:
@@ -100,28 +127,34 @@ DRIVERS = (
     Driver("server prices", 0.7, 1.3, _server_prices),
     Driver("power price", 0.5, 2.0, _power_price),
     Driver("capacity per GPU", 0.7, 1.3, _capacity),
+    Driver("utilisation (swing of load)", 0.5, 1.5, _swing),
     Driver("staff", 0.5, 2.0, _staff),
 )
 
 
-def decision(case: Case, solution: Solution) -> Decision:
+def decision(case: Case, fleet: Fleet) -> Decision:
     """GPUs that are bought or reserved, by kind of supply."""
     found: Decision = {}
     for o, info in enumerate(case.offers):
-        units = float(solution.fleet.buy[o].sum())
+        units = float(fleet.buy[o].sum())
         if info.offer.placed == "epoch" and units:
             key = f"{info.scheme} {info.gpu}"
             found[key] = found.get(key, 0.0) + units * info.gpus_per_unit
     return found
 
 
-def same(one: Decision, other: Decision) -> bool:
-    """Whether two decisions would be called the same."""
-    keys = one.keys() | other.keys()
-    return all(
-        abs(one.get(key, 0.0) - other.get(key, 0.0)) <= SAME * max(one.get(key, 0.0), other.get(key, 0.0))
-        for key in keys
-    )
+def kept(problem: Problem, fleet: Fleet, allowed_usd: float = 0.0) -> Solution:
+    """What `fleet` costs in `problem`: its purchases and placements stay, every hour is dispatched anew.
+
+    Whole on-demand units are sought until they can be `allowed_usd` too dear. Nothing is proven about other fleets.
+    """
+    blocks, block_of = merge_identical(problem.blocks)
+    merged = problem.with_blocks(blocks)
+    counted = in_units(merged)
+    hours = Hours(counted)
+    made = settle(hours, fleet, counted.blocks, dispatch(hours, fleet, counted.blocks), allowed_usd)
+    usd = fleet_usd(problem, fleet) + hours_usd(problem, blocks, made.usd_per_h)
+    return Solution(problem, fleet, blocks, block_of, in_requests(made, work_unit(merged)), usd, 0.0, "not sought")
 
 
 def sensitivities(
@@ -131,45 +164,114 @@ def sensitivities(
     gap: float,
     time_limit_s: float,
     progress: Callable[[str], None] = lambda _: None,
+    drivers: tuple[Driver, ...] = DRIVERS,
 ) -> tuple[Sensitivity, ...]:
     """Every driver's bill at both ends of its range, and where the decision turns; `time_limit_s` for each solve."""
-    base = decision(case, solution)
     found = []
-    for driver in DRIVERS:
+    for driver in drivers:
         progress(driver.name)
-        found.append(_moved(case, base, driver, gap, time_limit_s))
+        found.append(_moved(_Base(case, solution, gap, time_limit_s), driver))
     return tuple(found)
 
 
-def _moved(case: Case, base: Decision, driver: Driver, gap: float, time_limit_s: float) -> Sensitivity:
-    def at(factor: float) -> Solution:
-        return solve(driver.change(case.problem, factor), gap=gap, time_limit_s=time_limit_s)
+@dataclass(frozen=True, eq=False)
+class _Base:
+    """The plan that a figure is moved in, and how exactly it is solved again."""
 
-    ends = {factor: at(factor) for factor in (driver.low, driver.high)}
-    flips: dict[float, tuple[float, Decision]] = {}
-    for factor, solved in ends.items():
-        if not same(decision(case, solved), base):
-            near, flips[factor] = 1.0, (factor, decision(case, solved))
-            for _ in range(_HALVINGS):
-                middle = (near + flips[factor][0]) / 2
-                there = decision(case, at(middle))
-                if same(there, base):
-                    near = middle
-                else:
-                    flips[factor] = middle, there
-    below, above = (flips.get(factor, (None, None)) for factor in (driver.low, driver.high))
+    case: Case
+    solution: Solution
+    gap: float
+    time_limit_s: float
+
+    def solved(self, problem: Problem) -> Solution:
+        return solve(problem, gap=self.gap, time_limit_s=self.time_limit_s)
+
+    def kept(self, problem: Problem, fleet: Fleet | None = None) -> Solution:
+        return kept(problem, fleet or self.solution.fleet, self.gap / 8 * abs(self.solution.cost_usd))
+
+
+def _moved(base: _Base, driver: Driver) -> Sensitivity:
+    low, high = _End.of(base, driver, driver.low), _End.of(base, driver, driver.high)
+    below, above = low.turn(base, driver), high.turn(base, driver)
     return Sensitivity(
         driver=driver.name,
         low=driver.low,
         high=driver.high,
-        usd_low=ends[driver.low].cost_usd,
-        usd_high=ends[driver.high].cost_usd,
-        decision_low=decision(case, ends[driver.low]),
-        decision_high=decision(case, ends[driver.high]),
-        turns_below=below[0],
-        turns_above=above[0],
-        decision_below=below[1],
-        decision_above=above[1],
+        usd_low=low.best.cost_usd,
+        usd_high=high.best.cost_usd,
+        kept_usd_low=low.stays.cost_usd,
+        kept_usd_high=high.stays.cost_usd,
+        decision_low=decision(base.case, low.best.fleet),
+        decision_high=decision(base.case, high.best.fleet),
+        turns_below=below and below[0],
+        turns_above=above and above[0],
+        decision_below=below and decision(base.case, below[1].fleet),
+        decision_above=above and decision(base.case, above[1].fleet),
+        shares_below=below and flexible(base.case, below[1]),
+        shares_above=above and flexible(base.case, above[1]),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _End:
+    """One end of a driver's range: the plan as it is, and the cheapest that was found (which may be the plan)."""
+
+    factor: float
+    stays: Solution
+    best: Solution
+
+    @staticmethod
+    def of(base: _Base, driver: Driver, factor: float) -> _End:
+        problem = driver.change(base.case.problem, factor)
+        stays, solved = base.kept(problem), base.solved(problem)
+        return _End(factor, stays, solved if _pays(stays, solved) else min(stays, solved, key=_usd))
+
+    def turn(self, base: _Base, driver: Driver) -> tuple[float, Solution] | None:
+        """The factor nearest to 1 at which another decision pays, by halving, and that decision."""
+        if not _pays(self.stays, self.best) or same(
+            decision(base.case, self.best.fleet), decision(base.case, base.solution.fleet)
+        ):
+            return None
+        near, far = 1.0, self.factor
+        for _ in range(_HALVINGS):
+            middle = (near + far) / 2
+            problem = driver.change(base.case.problem, middle)
+            if _pays(base.kept(problem), base.kept(problem, self.best.fleet)):
+                far = middle
+            else:
+                near = middle
+        problem = driver.change(base.case.problem, far)
+        found = min(base.kept(problem, self.best.fleet), base.solved(problem), key=_usd)
+        own = decision(base.case, base.solution.fleet)
+        return far, base.kept(problem, self.best.fleet) if same(decision(base.case, found.fleet), own) else found
+
+
+def _usd(solution: Solution) -> float:
+    return solution.cost_usd
+
+
+def _pays(stays: Solution, other: Solution) -> bool:
+    """Whether another decision saves more than `WORTH` of the bill."""
+    return stays.cost_usd - other.cost_usd > WORTH * abs(stays.cost_usd)
+
+
+def flexible(case: Case, solution: Solution) -> dict[str, float]:
+    """Share of the tokens that goes to on-demand GPUs and to APIs."""
+    tokens = np.array([s.input_tokens + s.output_tokens for w in case.workloads for s in w.shapes.classes])
+    done = carried(replace(case, problem=solution.problem), solution)
+    hours = solution.blocks.weight_h
+    asked = float(hours @ solution.blocks.demand @ tokens)
+    rented = [o for o, info in enumerate(case.offers) if info.scheme in ("on demand", "spot")]
+    parts = {"on demand": done.by_offer[rented].sum(axis=0), "api": done.by_endpoint.sum(axis=0)}
+    return {name: float(hours @ requests @ tokens) / asked if asked else 0.0 for name, requests in parts.items()}
+
+
+def same(one: Decision, other: Decision) -> bool:
+    """Whether two decisions would be called the same."""
+    keys = one.keys() | other.keys()
+    return all(
+        abs(one.get(key, 0.0) - other.get(key, 0.0)) <= SAME * max(one.get(key, 0.0), other.get(key, 0.0))
+        for key in keys
     )
 
 

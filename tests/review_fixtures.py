@@ -444,6 +444,9 @@ def _sensitivities() -> tuple[Sensitivity, ...]:
             turns_below=0.97,
             turns_above=None,
             decision_below={},
+            shares_below={"on demand": 0.05, "api": 1.0},
+            kept_usd_low=201_000.0,
+            kept_usd_high=271_000.0,
         ),
     )
 

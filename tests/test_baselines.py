@@ -74,6 +74,7 @@ def test_the_last_plan_on_the_same_inputs_costs_what_it_cost(
     """Nothing has changed, so re-costing gives the same bill."""
     case, solution, plan = solved
     assert others[LAST].usd == pytest.approx(solution.cost_usd, rel=1e-3)
+    assert others[LAST].note == "what it signed is taken as there: today's stocks and site limits are not asked again"
     held = fixed(case, plan)
     assert isinstance(held, Fixed)
     assert held.purchases_usd == pytest.approx(sum(p.usd for p in plan.purchases if p.scheme == "reserved"))
@@ -99,6 +100,15 @@ def test_a_fleet_that_is_there_is_priced_with_apis(others: dict[str, Baseline]) 
     assert fleet is not None
     assert api is not None
     assert fleet < api
+    assert others[SILOS].note == ""
+    assert found[SILOS].note == "without the GPUs that are there already, which can be given to one workload only"
+
+
+def test_a_strategy_that_was_not_found_in_time_is_not_called_impossible() -> None:
+    """The table says so, since one may exist."""
+    late = Baseline(name="all reserved", usd=None, gap=None, note="no plan was found in 4 s", unfinished=True)
+    row = strategies(made_plan().model_copy(update={"baselines": (late,)})).rows[1]
+    assert row[1] == "not found in time"
 
 
 def test_what_a_rule_forbids_is_called_forbidden() -> None:

@@ -224,7 +224,8 @@ def test_numbers_to_watch_can_be_looked_up() -> None:
     assert section.table is not None
     assert section.table.rows[:2] == (
         ("API prices", "Example API, llama-3-8b: in USD 0.200, out USD 0.600", "3 % lower",
-         "Example API, llama-3-8b: in USD 0.194, out USD 0.582", "buy and reserve nothing"),
+         "Example API, llama-3-8b: in USD 0.194, out USD 0.582", "buy and reserve nothing, 100 % of the "
+         "tokens to APIs in place of 1.5 %"),
         ("demand", "23 billion tokens a month", "25 % lower", "17.2 billion tokens a month",
          "reserve no h100-80gb-sxm"),
     )  # fmt: skip

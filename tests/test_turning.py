@@ -32,7 +32,7 @@ def test_the_nearest_turning_points_come_first() -> None:
         ("API prices", 0.97), ("demand", 0.75), ("demand", 1.6)
     ]  # fmt: skip
     assert soonest(made) == (
-        "API prices 3 % lower: buy and reserve nothing.",
+        "API prices 3 % lower: buy and reserve nothing, 100 % of the tokens to APIs in place of 1.5 %.",
         "Demand 25 % lower: reserve no h100-80gb-sxm.",
     )
 
@@ -42,9 +42,15 @@ def test_the_first_screen_says_what_would_change_the_decision() -> None:
     made = plan()
     held = tuple(s.model_copy(update={"turns_below": None, "turns_above": None}) for s in made.sensitivities)
     for sensitivities, said in (
-        (made.sensitivities, "API prices 3 % lower: buy and reserve nothing."),
+        (
+            made.sensitivities,
+            "API prices 3 % lower: buy and reserve nothing, 100 % of the tokens to APIs in place of 1.5 %.",
+        ),
         ((), UNTRIED),
-        (held, "No figure that was moved turns the decision within its range."),
+        (
+            held,
+            "No figure turns the decision within the range in which it was moved: power price 50 % to 200 %, demand",
+        ),
     ):
         changed = made.model_copy(update={"sensitivities": sensitivities})
         assert f"- {said}" in markdown(changed, pictures(changed, hours(200))[:1]).split("![")[0]
@@ -79,7 +85,8 @@ def test_table_and_csv_say_where_the_decision_turns() -> None:
     rows = {row[0]: row for row in sensitivity_table(plan()).rows}
     assert rows["API prices"] == (
         "API prices", "USD 200,000 (23.1 % cheaper) at 50 % lower", "USD 269,000 (3.5 % dearer) at 100 % higher",
-        "3 % lower: buy and reserve nothing", "holds",
+        "USD 201,000 / USD 271,000",
+        "3 % lower: buy and reserve nothing, 100 % of the tokens to APIs in place of 1.5 %", "holds",
     )  # fmt: skip
     found = {row["figure"]: row for row in csv.DictReader(io.StringIO(plan_tables(plan())["sensitivities.csv"]))}
     assert (found["demand"]["turns_above"], found["demand"]["decision_above"]) == (

@@ -10,11 +10,14 @@ import pytest
 
 from planner.assemble import Case, assemble
 from planner.inputs import check_inputs
+from planner.plan import Sensitivity
 from planner.problem import Blocks, Deployment, Endpoint, Epoch, FixedCharge, Line, Offer, Pool, Problem
-from planner.whatif import DRIVERS, same
+from planner.solve import Solution, solve
+from planner.whatif import DRIVERS, WORTH, decision, flexible, kept, same, sensitivities
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "forecast.csv"
 TODAY = date(2026, 11, 20)
+MOVED = tuple(d for d in DRIVERS if d.name in ("demand", "API prices", "power price", "capacity per GPU"))
 DRIVER = {driver.name: driver for driver in DRIVERS}
 
 
@@ -86,21 +89,65 @@ def test_when_decisions_are_the_same(one: dict[str, float], other: dict[str, flo
     assert same(other, one) is answer
 
 
-def test_the_turning_point_separates_two_decisions(example_case: Case) -> None:
-    """On the plan's side of a turning point the decision is the plan's; beyond it, it is not."""
-    from planner.solve import solve
-    from planner.whatif import decision, sensitivities
-
+@pytest.fixture(scope="module")
+def moved(example_case: Case) -> tuple[Solution, tuple[Sensitivity, ...]]:
     base = solve(example_case.problem, gap=0.005)
-    moved = sensitivities(example_case, base, gap=0.005, time_limit_s=10.0)
-    assert [s.driver for s in moved] == [driver.name for driver in DRIVERS]
-    turning = [s for s in moved if s.turns_above is not None or s.turns_below is not None]
+    return base, sensitivities(example_case, base, gap=0.01, time_limit_s=10.0, drivers=MOVED)
+
+
+def test_a_better_world_never_costs_more(moved: tuple[Solution, tuple[Sensitivity, ...]]) -> None:
+    """Lower prices, less demand and more capacity cost at most the plan's bill, whatever the search found."""
+    base, found = moved
+    assert [s.driver for s in found] == [driver.name for driver in MOVED]
+    for s in found:
+        better = s.usd_high if s.driver == "capacity per GPU" else s.usd_low
+        assert better <= base.cost_usd * (1 + 1e-4), s.driver
+        for bill, stays in ((s.usd_low, s.kept_usd_low), (s.usd_high, s.kept_usd_high)):
+            assert stays is not None
+            assert bill <= stays * (1 + 1e-9), s.driver
+
+
+def test_the_turning_point_separates_two_decisions(
+    example_case: Case, moved: tuple[Solution, tuple[Sensitivity, ...]]
+) -> None:
+    """There another decision saves more than a hundredth of what keeping the plan's costs; at 1 nothing does."""
+    base, found = moved
+    turning = [s for s in found if s.turns_above is not None or s.turns_below is not None]
     assert turning
     for s in turning[:2]:
         factor = s.turns_above or s.turns_below
         assert factor is not None
-        there = solve(DRIVER[s.driver].change(example_case.problem, factor), gap=0.005)
-        assert not same(decision(example_case, there), decision(example_case, base))
-    dearer = next(s for s in moved if s.driver == "API prices")
-    assert dearer.usd_low <= base.cost_usd * 1.005
-    assert dearer.usd_high >= base.bound_usd
+        problem = DRIVER[s.driver].change(example_case.problem, factor)
+        there, stays = solve(problem, gap=0.005), kept(problem, base.fleet)
+        assert not same(decision(example_case, there.fleet), decision(example_case, base.fleet))
+        assert there.cost_usd < stays.cost_usd * (1 - WORTH + 0.005)
+        shares = s.shares_above if s.turns_above else s.shares_below
+        assert shares is not None
+        assert all(0 <= part <= 1 for part in shares.values())
+
+
+def test_a_figure_that_nothing_depends_on_turns_nothing(moved: tuple[Solution, tuple[Sensitivity, ...]]) -> None:
+    """Nothing is owned in the example: twice the power price leaves bill and decision as they are."""
+    base, found = moved
+    power = next(s for s in found if s.driver == "power price")
+    assert power.turns_above is None
+    assert power.usd_high == pytest.approx(base.cost_usd, rel=1e-3)
+
+
+def test_keeping_the_plan_in_its_own_world_costs_its_bill(example_case: Case) -> None:
+    """With no figure moved the kept fleet costs what the plan says, and its tokens are where the plan has them."""
+    base = solve(example_case.problem, gap=0.005)
+    again = kept(base.problem, base.fleet)
+    assert again.cost_usd == pytest.approx(base.cost_usd, rel=2e-3)
+    shares = flexible(example_case, base)
+    assert shares["api"] == pytest.approx(flexible(example_case, again)["api"], abs=0.02)
+
+
+def test_swing_keeps_the_work_and_moves_the_peaks() -> None:
+    """Half the swing: the mean stays, an hour of 30 beside one of 10 becomes 25 beside 15; no hour below nothing."""
+    blocks = Blocks(np.array([0, 0]), np.array([50.0, 50.0]), np.array([[30.0], [10.0]]))
+    swing = DRIVER["utilisation (swing of load)"].change
+    assert swing(_problem().with_blocks(blocks), 0.5).blocks.demand[:, 0] == pytest.approx([25, 15])
+    wide = swing(_problem().with_blocks(blocks), 4.0).blocks.demand[:, 0]
+    assert wide == pytest.approx([40, 0])
+    assert wide.sum() == pytest.approx(40)
