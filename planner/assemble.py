@@ -14,9 +14,10 @@ import numpy as np
 
 from hardware_profiles.curve import Curve
 from hardware_profiles.faults import Fault, InputError
+from planner.contradictions import contradictions
 from planner.deployments import CaseDeployment, CaseWorkload, deployments_for, stated
-from planner.forecast import Forecast, tile
-from planner.horizon import Span, grown, horizon
+from planner.forecast import Forecast
+from planner.horizon import Span, grown, horizon, over
 from planner.names import slugs
 from planner.planfile import PlanFile, Workload
 from planner.prices import PriceBook
@@ -69,7 +70,7 @@ def assemble(
 ) -> Case:
     """State the decision; `InputError` when a workload's model has neither a usable curve nor an endpoint."""
     span = horizon(forecast, plan, book)
-    tiled, note = tile(forecast, span.hours)
+    tiled, cut = over(forecast, span)
     whole = grown(tiled, span, plan)
     workloads = _workloads(whole, specs, plan)
     names = tuple(f"{w.slug}.{i}" for w in workloads for i in range(len(w.shapes.classes)))
@@ -83,6 +84,9 @@ def assemble(
     where = tuple(w.spec.residency for w in workloads for _ in w.classes)
     endpoints = endpoints_for(book, plan, span, today, classes=shapes, residency=where)
     _each_can_be_served(workloads, found, endpoints, missing)
+    limits = _limits(plan, offers)
+    if impossible := tuple(contradictions(plan, span.epochs, offers, limits)):
+        raise InputError(*impossible)
     problem = Problem(
         epochs=span.epochs,
         classes=names,
@@ -91,13 +95,13 @@ def assemble(
         deployments=found,
         offers=tuple(info.offer for info in offers),
         endpoints=tuple(info.endpoint for info in endpoints),
-        limits=_limits(plan, offers),
+        limits=limits,
         fixed_charges=staff_charge(book, plan, offers, _most_gpus(workloads, found)),
         unserved_usd_per_request=_penalties(workloads, found, offers, endpoints),
         tail=plan.horizon.tail,
         end_discount=(1 + span.rate) ** (-span.months / 12),
     )
-    told = (*noted, *forecast.notes, *([note] if note else []), *_notes(workloads, span), *_idle(plan, used))
+    told = (*noted, *forecast.notes, *cut, *_notes(workloads, span), *_idle(plan, used))
     notes = (*told, *missing, *supply_notes(book, plan, deployments, known, span))
     return Case(problem, whole, plan, span, workloads, deployments, offers, endpoints, notes, ())
 
@@ -121,7 +125,7 @@ def _blocks(span: Span, workloads: tuple[CaseWorkload, ...]) -> Blocks:
 
 
 def _limits(plan: PlanFile, offers: tuple[OfferInfo, ...]) -> tuple[Limit, ...]:
-    owned = [info for info in offers if info.scheme == "owned"]
+    owned = [info for info in offers if info.owned]
     found = []
     if owned and plan.policy.max_owned_gpus is not None:
         gpus = {info.offer.name: info.gpus_per_unit for info in owned}
@@ -171,6 +175,9 @@ def _each_can_be_served(
             sold = [info for info in endpoints if info.endpoint.usd_per_request[k] is not None]
             if not ways and not sold:
                 because = "; ".join(note.rstrip(".") for note in notes) or "no curve covers it and no endpoint sells it"
+                where = workload.spec.residency
+                if where and not notes:
+                    because = f"its residency is {', '.join(where)}, and nothing that serves it is known to stand there"
                 remedy = "relax the SLO, name another model, measure it with `bench run`, or add an endpoint"
                 what = f"model {workload.model!r} can be served by no GPU and no API ({because})"
                 faults.append(Fault(what, remedy, None, None, "workload", workload.name))

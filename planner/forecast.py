@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +139,12 @@ def tile(forecast: Forecast, hours: int) -> tuple[Forecast, str | None]:
     weekend = "" if name == "week" else " (shorter than a week: weekends are not seen)"
     note = f"The forecast covers {have} h; the plan's {hours} h repeat {repeated}{weekend}."
     return _take(forecast, index), note
+
+
+def later(forecast: Forecast, hours: int) -> Forecast:
+    """The forecast without its first hours."""
+    start = forecast.start + timedelta(hours=hours)
+    return replace(_take(forecast, np.arange(hours, forecast.hours)), start=start)
 
 
 def _take(forecast: Forecast, index: IntArray) -> Forecast:

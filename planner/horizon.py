@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from planner.forecast import Forecast
+from planner.forecast import Forecast, later, tile
 from planner.planfile import PlanFile
 from planner.prices import PriceBook
 from planner.problem import Array, Epoch
@@ -62,12 +62,34 @@ def horizon(forecast: Forecast, plan: PlanFile, book: PriceBook | None = None) -
     if plan.horizon.hours is not None:
         hours = plan.horizon.hours
         return Span(start, hours * 12 / 8760, hours, (Epoch("start", hours),), rate)
-    if forecast.hours < hours and rate == 0 and not _changes(plan) and not _waits(plan, book):
+    if (
+        forecast.hours - skipped(forecast, start) < hours
+        and rate == 0
+        and not _changes(plan)
+        and not _waits(plan, book)
+    ):
         return Span(start, months, hours, (Epoch("start", hours),), rate)
     epochs = tuple(
         Epoch(f"{_month_start(start, m):%Y.%m}", length, (1 + rate) ** (-m / 12)) for m, length in enumerate(lengths)
     )
     return Span(start, months, hours, epochs, rate)
+
+
+def skipped(forecast: Forecast, start: datetime) -> int:
+    """Hours of the forecast before the plan begins; negative where the plan would begin before it."""
+    return round((start - forecast.start) / timedelta(hours=1))
+
+
+def over(forecast: Forecast, span: Span) -> tuple[Forecast, tuple[str, ...]]:
+    """The forecast over exactly the horizon, and what was done to it: cut, repeated by whole weeks, begun later."""
+    skip = skipped(forecast, span.start)
+    tiled, note = tile(forecast, skip + span.hours)
+    if not skip:
+        return tiled, (note,) if note else ()
+    said = f"The plan begins on {span.start:%Y-%m-%d}: the forecast's first {skip} h are left out."
+    if skip + span.hours > forecast.hours:
+        said += f" Where its {forecast.hours} h end, its last whole weeks are repeated."
+    return later(tiled, skip), (said,)
 
 
 def _changes(plan: PlanFile) -> bool:

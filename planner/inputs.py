@@ -23,7 +23,7 @@ from hardware_profiles.names import resolve_gpu, resolve_model
 from hardware_profiles.slo import Slo
 from planner.forecast import Forecast, read_forecast
 from planner.gpu_time import gpu_time_law
-from planner.planfile import DEFAULT_SLO, PlanFile, Workload, read_planfile, workloads_for
+from planner.planfile import DEFAULT_SLO, PlanFile, Stock, Workload, read_planfile, workloads_for
 from planner.prices import PriceBook, read_price_book
 from planner.rented import rented_rows
 
@@ -90,6 +90,8 @@ def check_inputs(
     matched = _Matched(plan, book, curves, facts=facts, asked=model, gather=gather)
     workloads = tuple(matched.workload(name, spec) for name, spec in zip(names, specs, strict=True))
     ruled = matched.rules()
+    if forecast is not None:
+        matched.begins(forecast)
     gather.check()
     assert forecast is not None
     notes = (*_defaults(ruled, names, workloads), *matched.notes, *book.notes)
@@ -171,7 +173,26 @@ class _Matched:
                 what, remedy = "is in the fleet and forbidden", "take it out of policy.forbid_gpus, or out of the fleet"
                 self.gather.faults.append(self.plan.fault(what, remedy, "fleet", at, "gpu", value=have.gpu))
         rules = policy.model_copy(update={"forbid_gpus": forbidden})
-        return self.plan.model_copy(update={"fleet": fleet, "policy": rules})
+        stock = tuple(self._stock(at, stated, providers) for at, stated in enumerate(self.plan.stock))
+        return self.plan.model_copy(update={"fleet": fleet, "policy": rules, "stock": stock})
+
+    def _stock(self, at: int, stated: Stock, providers: Iterable[str]) -> Stock:
+        if stated.provider is not None and stated.provider != "yours":
+            self._known(stated.provider, providers, "provider", "stock", at, "provider")
+        if stated.gpu is None:
+            return stated
+        return stated.model_copy(update={"gpu": self._gpu(stated.gpu, "stock", at, "gpu")})
+
+    def begins(self, forecast: Forecast) -> None:
+        """The plan may not begin before the forecast does."""
+        start = self.plan.horizon.start
+        first = f"{forecast.start:%Y-%m-%dT%H:%MZ}"
+        if (
+            start is not None
+            and datetime(start.year, start.month, start.day, tzinfo=forecast.start.tzinfo) < forecast.start
+        ):
+            what, remedy = f"lies before the forecast's first hour ({first})", "write a later day, or leave it out"
+            self.gather.faults.append(self.plan.fault(what, remedy, "horizon", "start", value=start))
 
     def _can_be_served(self, name: str, spec: Workload) -> None:
         """Note a fault where no curve meets the SLO (an API's latency is seldom known), or nothing serves the model."""

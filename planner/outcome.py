@@ -24,6 +24,7 @@ from planner.rented import spot_risks
 from planner.serving import deployments, workloads
 from planner.solve import Solution
 from planner.told import Told, solved
+from planner.unserved import causes
 from planner.ways import model_volumes
 
 _KINDS = ("measured", "published", "estimated")
@@ -41,6 +42,7 @@ def make_plan(
     """The plan and its hours; the plan is checked and says what the checker found."""
     told = solved(case, solution)
     bought, used, running = tuple(purchases(told)), tuple(supplies(told)), deployments(told)
+    said = warnings(case, solution, running, bought, used)
     plan = Plan(
         name=name,
         made_on=made_on.isoformat(),
@@ -59,7 +61,7 @@ def make_plan(
         evidence=max((d.kind for d in running), key=_KINDS.index, default=None),
         headline=headline(case, bought, used, strategies, solution),
         notes=case.notes,
-        warnings=(*warnings(case, solution, running, bought, used), *spot_risks(case.offers, bought)),
+        warnings=(*said[:1], *causes(case, solution), *said[1:], *spot_risks(case.offers, bought)),
         purchases=bought,
         supplies=used,
         workloads=tuple(workloads(told)),

@@ -16,7 +16,7 @@ from planner.plan import Source
 from planner.planfile import PlanFile
 from planner.prices import Ownership, PriceBook, Site
 from planner.problem import FixedCharge, Line, Offer
-from planner.supply import MONTH_H, OfferInfo, Place, place_of, source_of
+from planner.supply import MONTH_H, OfferInfo, Place, place_of, source_of, stock_of
 
 _FIGURES = (
     "power_usd_per_kwh", "pue", "colocation_usd_per_kw_month", "staff_usd_per_month", "staff_usd_per_gpu_month"
@@ -62,9 +62,11 @@ def owned(book: PriceBook, plan: PlanFile, span: Span, today: date, place: Place
     }
     ages = [0.0, span.months] if len(span.epochs) == 1 else list(range(len(span.epochs) + 1))
     lead = lead_months(own, plan)
+    stock = stock_of(plan, "yours", own.gpu, "buy")
     offer = Offer(
         "",
         {place.pool: 1 / gpus},
+        max_units=None if stock is None else float(stock // own.gpus_per_server),
         lead_epochs=span.lead_epochs(lead),
         upfront=tuple(Line(name, usd * gpus) for name, usd in upfront.items() if usd),
         committed=tuple(Line(name, usd * gpus) for name, usd in committed.items() if usd),
@@ -82,6 +84,7 @@ def owned(book: PriceBook, plan: PlanFile, span: Span, today: date, place: Place
         own.capital_usd / (MONTH_H * own.life_months) + sum(committed.values()),
         source_of(own, today),
         kw_per_unit=own.provisioned_w / 1000 * gpus,
+        owned=True,
         lead_months=lead,
     )
 
@@ -92,7 +95,7 @@ def busy_usd_per_gpu_h(own: Ownership, site: Site) -> float:
     return (own.busy_w - idle_w) / 1000 * site.pue * site.power_usd_per_kwh
 
 
-def existing(plan: PlanFile, span: Span, places: tuple[Place, ...]) -> Iterable[OfferInfo]:
+def existing(book: PriceBook, plan: PlanFile, span: Span, places: tuple[Place, ...]) -> Iterable[OfferInfo]:
     """GPUs that are there already, month by month: from the first whole month in which they are there, to the last."""
     for fleet in plan.fleet:
         place = place_of(fleet, plan, places)
@@ -107,4 +110,8 @@ def existing(plan: PlanFile, span: Span, places: tuple[Place, ...]) -> Iterable[
         offer = Offer("", {place.pool: 1.0}, bought=False, existing=tuple(units))
         source = Source(text="plan.toml", as_of=None, stale=False)
         label = f"{fleet.gpu} {fleet.kind} already"
-        yield OfferInfo(offer, label, "existing", "yours", fleet.gpu, 1.0, None, 0.0, source)
+        mine = fleet.kind == "owned"
+        kw = book.ownership[fleet.gpu].provisioned_w / 1000 if mine and fleet.gpu in book.ownership else 0.0
+        yield OfferInfo(
+            offer, label, "existing", "yours", fleet.gpu, 1.0, None, 0.0, source, kw_per_unit=kw, owned=mine
+        )

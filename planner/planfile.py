@@ -17,10 +17,20 @@ from pydantic_core import ErrorDetails
 
 from hardware_profiles.faults import Faults, InputError
 from hardware_profiles.provenance import read_toml
-from planner.plankeys import DEFAULT_MODEL, DEFAULT_SLO, NOT_YET, Fleet, PlanFile, PlanSource, Workload, workloads_for
+from planner.plankeys import (
+    DEFAULT_MODEL,
+    DEFAULT_SLO,
+    NOT_YET,
+    Fleet,
+    PlanFile,
+    PlanSource,
+    Stock,
+    Workload,
+    workloads_for,
+)
 from planner.toml_lines import Keys, key_lines, line_at
 
-__all__ = ["DEFAULT_MODEL", "DEFAULT_SLO", "Fleet", "PlanFile", "Workload", "read_planfile", "workloads_for"]
+__all__ = ["DEFAULT_MODEL", "DEFAULT_SLO", "Fleet", "PlanFile", "Stock", "Workload", "read_planfile", "workloads_for"]
 
 _WRONG_TYPE = {
     "float": ("is not a number", "write digits without quotes, for example 0.5"),

@@ -39,7 +39,6 @@ NOT_YET: Mapping[str, str] = {
     "scenarios": "plan each scenario by itself",
     "workloads.*.deadline_h": "leave it out: all work is served in its hour",
     "workloads.*.substitutes": "name the one model that shall serve it",
-    "horizon.start": "leave it out: the plan begins with the forecast's first hour",
     "policy.max_share_per_provider": "forbid providers in [policy]",
 }
 """Keys (`*` stands for any name) that a later planner will act on, and what to do until then."""
@@ -87,7 +86,7 @@ class Horizon(Value):
     hours: Annotated[int, Field(ge=1, le=60 * 744)] | None = None
     """Instead of months. Without either the plan is 12 months long."""
     start: date | None = None
-    """None: the forecast's first day."""
+    """None: the forecast's first hour."""
     discount_rate_per_year: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """0.08 is 8 % a year; the default adds up costs as they are."""
     tail: Literal["full", "prorated"] = "full"
@@ -167,6 +166,27 @@ class Policy(Value):
     """Of the bill."""
 
 
+class Stock(Value):
+    """[[stock]]: the most GPUs that can be had at once of each offer that it names."""
+
+    gpus: Annotated[int, Field(ge=0)]
+    provider: Name | None = None
+    gpu: Name | None = None
+    kind: Literal["buy", "reserved", "on-demand", "spot"] | None = None
+    """Each of them None: any."""
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if (self.provider, self.gpu, self.kind) == (None, None, None):
+            raise _rule("the stock of nothing is stated", "write provider, gpu or kind beside gpus")
+        return self
+
+    def of(self, provider: str, gpu: str, kind: str) -> bool:
+        """Whether an offer is meant."""
+        wanted = ((self.provider, provider), (self.gpu, gpu), (self.kind, kind))
+        return all(mine in (None, theirs) for mine, theirs in wanted)
+
+
 class Fleet(Value):
     """[[fleet]]: GPUs that are there already; what they cost is spent and not in the plan's bill."""
 
@@ -218,6 +238,7 @@ class PlanFile(Value):
     site: Site = Site()
     policy: Policy = Policy()
     fleet: tuple[Fleet, ...] = ()
+    stock: tuple[Stock, ...] = ()
     prices: Prices = Prices()
     _source: PlanSource | None = PrivateAttr(default=None)
 

@@ -33,7 +33,7 @@ from planner.plan import Purchase, Scheme
 from planner.planfile import PlanFile
 from planner.prices import OfferRow, PriceBook
 from planner.problem import Line, Offer
-from planner.supply import MONTH_H, OfferInfo, Place, source_of
+from planner.supply import MONTH_H, OfferInfo, Place, source_of, stock_of
 
 _FORBIDDEN_AS = {"reserved": "reserved", "on_demand": "on-demand", "spot": "spot", "commitment": "commitment"}
 COMMITTED = "committed spend"
@@ -140,6 +140,11 @@ def spot_risks(offers: tuple[OfferInfo, ...], purchases: tuple[Purchase, ...]) -
 
 
 def _completed(row: OfferRow, plan: PlanFile) -> OfferRow:
+    """The row with plan.toml's stock, the lesser counts, and its figures of spot where the row states none."""
+    stock = stock_of(plan, row.provider, row.gpu, _FORBIDDEN_AS[row.scheme])
+    if stock is not None and row.scheme != "commitment":
+        units = float(stock // row.gpus_per_unit)
+        row = replace(row, limit_units=units if row.limit_units is None else min(units, row.limit_units))
     if row.scheme != "spot":
         return row
     rate, minutes = row.interruptions_per_h, row.restart_minutes

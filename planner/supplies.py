@@ -49,7 +49,7 @@ def offers_for(
     book: PriceBook, plan: PlanFile, span: Span, today: date, *, places: tuple[Place, ...]
 ) -> tuple[OfferInfo, ...]:
     """Offers in the given places: what is there already, what can be bought, signed for and rented by the hour."""
-    found = [*existing(plan, span, places)]
+    found = [*existing(book, plan, span, places)]
     if "buy" not in plan.policy.forbid:
         for place in places:
             if place.owner == "owned" and place.gpu in book.ownership and place.region in (None, plan.site.region):

@@ -43,6 +43,8 @@ class OfferInfo:
     source: Source
     kw_per_unit: float = 0.0
     """Of the site's power that it takes, owned units only."""
+    owned: bool = False
+    """Whether it counts among the GPUs that are owned: bought, or owned already."""
     lead_months: float | None = None
     """From signing to service, as stated; None: nobody says."""
     interruptions_per_h: float | None = None
@@ -77,6 +79,11 @@ def place_of(fleet: Fleet, plan: PlanFile, places: tuple[Place, ...]) -> Place |
     owner, region = "owned" if fleet.kind == "owned" else "rented", region_of(fleet, plan)
     found = (p for p in places if (p.gpu, p.owner) == (fleet.gpu, owner) and p.region in (None, region))
     return next(found, None)
+
+
+def stock_of(plan: PlanFile, provider: str, gpu: str, kind: str) -> int | None:
+    """The most GPUs of an offer that plan.toml says can be had at once; None: it does not say."""
+    return min((stock.gpus for stock in plan.stock if stock.of(provider, gpu, kind)), default=None)
 
 
 def source_of(row: OfferRow | EndpointRow | Ownership, today: date) -> Source:

@@ -322,8 +322,8 @@ def test_every_fault_of_every_file_is_told_at_once(tmp_path: Path) -> None:
         ),
         "offers.csv:5: column 'usage_usd_per_gpu_h': spot offers need a price. Remedy: write usage_usd_per_gpu_h.",
         (
-            "offers.csv:6: column 'term_months', value '6': a reserved offer and a commitment have a term, others have none. "
-            "Remedy: write the months, or another scheme."
+            "offers.csv:6: column 'term_months', value '6': a reserved offer and a commitment have a term, others have "
+            "none. Remedy: write the months, or another scheme."
         ),
         (
             "endpoints.csv:2: column 'model', value 'llama-9b': unknown model. Remedy: near names are llama-3-8b, "
