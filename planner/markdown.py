@@ -1,7 +1,7 @@
 """The review as Markdown for a pull request: what to decide on the first screen, then pictures, tables, sources.
 
 Everything that is not our own wording is escaped, so that a name cannot become markup, a link or a second column.
-Pictures are named, not embedded: they lie beside the file.
+Pictures are files beside it, which forges show in its place.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from planner.names import markdown_safe
+from planner.names import markdown_code, markdown_safe
 from planner.parts import Point, Section, Table
 from planner.picture import Picture
 from planner.plan import Plan
@@ -34,7 +34,7 @@ def markdown(plan: Plan, pictures: Iterable[Picture]) -> str:
         *_warnings(plan),
     ]
     for picture in pictures:
-        parts += [f"## {picture.title}", f"![{picture.alt}]({picture.stem}.png)", _safe(picture.says)]
+        parts += [f"## {picture.title}", f"![{picture.alt}]({picture.stem}.svg)", _safe(picture.says)]
         if picture.table != strategies(plan):
             parts.append(_table(picture.table))
     for section in sections(plan):
@@ -44,7 +44,11 @@ def markdown(plan: Plan, pictures: Iterable[Picture]) -> str:
 
 def _safe(text: str) -> str:
     """Text that shows as itself; parentheses stay readable, for without a bracket before them they make no link."""
-    return markdown_safe(text).replace(r"\(", "(").replace(r"\)", ")")
+    return _plain(markdown_safe(text))
+
+
+def _plain(escaped: str) -> str:
+    return escaped.replace(r"\(", "(").replace(r"\)", ")")
 
 
 def _cell(text: str) -> str:
@@ -67,7 +71,7 @@ def _section(section: Section) -> list[str]:
 
 def _point(point: Point) -> str:
     about = f"**{_safe(point.about)}**: " if point.about else ""
-    code = f" Start: <code>{_safe(point.code)}</code>." if point.code else ""
+    code = f" Start: <code>{_plain(markdown_code(point.code))}</code>." if point.code else ""
     return f"{about}{_safe(point.text)}{code}"
 
 

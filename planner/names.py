@@ -17,6 +17,8 @@ _LONGEST = 40
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 """File names that Windows keeps for devices."""
 _FORMULA = "=+-@\t\r\n＝＋－＠"  # noqa: RUF001  # spreadsheets read the full-width signs as formulas too
+_FORGE = re.compile(r"([@#!])(?=\w)")
+"""Mentions of people (and teams), issues and merge requests."""
 _MARKDOWN = re.compile(r"([\\`*_\[\]()|~$]|^[#+-]|(?<=^\d)\.)")
 
 
@@ -56,11 +58,20 @@ def csv_safe(text: str) -> str:
 
 
 def markdown_safe(text: str) -> str:
-    r"""Text that shows as itself in Markdown, tables included.
+    r"""Text that shows as itself in Markdown, tables included, and tells nobody on a forge about it.
+
+    A forge reads `@name` and `#12` in the text that people see, escaped or not; a space of no width stands between.
 
     >>> print(markdown_safe("a|b <script> [x](y)"))
     a\|b &lt;script&gt; \[x\]\(y\)
+    >>> print(markdown_safe("@team see #12"))
+    @&#8203;team see #&#8203;12
     """
+    return _FORGE.sub(r"\1&#8203;", markdown_code(text))
+
+
+def markdown_code(text: str) -> str:
+    """Text that shows as itself inside a `<code>` element of Markdown, where no forge looks for names."""
     return _MARKDOWN.sub(r"\\\1", html.escape(_one_line(text).strip(), quote=False))
 
 

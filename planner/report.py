@@ -26,8 +26,6 @@ from planner.plan import Plan, read_plan, write_plan
 from planner.tables import hours_table, plan_tables
 from planner.workbook import workbook
 
-_IN_MARKDOWN = 2
-
 
 def write_review(plan: Plan, hours: HourTable, folder: Path) -> tuple[Path, ...]:
     """Write the review into `folder`, which appears whole or not at all; returns the files, plan.json first.
@@ -59,15 +57,13 @@ def _write(plan: Plan, hours: HourTable, folder: Path) -> tuple[str, ...]:
     write_plan(plan, folder / "plan.json")
     drawn, shown = pictures(plan, hours), []
     images: dict[str, bytes] = {}
-    for place, picture in enumerate(drawn):
-        wide, *png = render(partial(picture.draw, False), "svg", *(("png",) if place < _IN_MARKDOWN else ()))
-        (narrow,) = render(partial(picture.draw, True), "svg")
+    for picture in drawn:
+        (wide,), (narrow,) = (render(partial(picture.draw, small), "svg") for small in (False, True))
         shown.append(page_picture(picture, wide, narrow))
-        if png:
-            images |= {f"{picture.stem}.png": png[0], f"{picture.stem}.svg": wide}
+        images[f"{picture.stem}.svg"] = wide
     texts = {
         "report.html": page(plan, shown),
-        "report.md": markdown(plan, drawn[:_IN_MARKDOWN]),
+        "report.md": markdown(plan, drawn),
         **plan_tables(plan),
         "hours.csv": hours_table(hours),
     }

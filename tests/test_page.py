@@ -7,13 +7,13 @@ import hashlib
 import html
 import json
 import re
-import shutil
 import subprocess
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from browser import CHROMIUM, OPTIONS, browser, needs_chromium
 from review_fixtures import HOSTILE, hostile_plan, hours, plan
 
 from planner.amounts import big, usd
@@ -21,10 +21,6 @@ from planner.drawing import render
 from planner.page import page, shown
 from planner.pictures import pictures
 from planner.plan import Plan
-
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((found for name in _NAMES if (found := shutil.which(name))), None)
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian package `chromium`)")
 
 
 class Read(HTMLParser):
@@ -138,6 +134,30 @@ def test_chromium_shows_the_page_without_complaint(written: str, tmp_path: Path)
 
 
 @needs_chromium
+def test_no_request_leaves_the_page(written: str, tmp_path: Path) -> None:
+    """The browser's own record of the page's requests holds the file and its pictures; on a phone and on a desk.
+
+    The same record shows a picture from elsewhere when the page has one and no policy, and that it is refused with one.
+    """
+    good, leaky, held = (tmp_path / name for name in ("good.html", "leaky.html", "held.html"))
+    good.write_text(written, encoding="utf-8")
+    leak = written.replace("<main>", "<main><img src='http://127.0.0.1:9/seen.png' alt=''>")
+    held.write_text(leak, encoding="utf-8")
+    leaky.write_text(leak.replace("Content-Security-Policy", "nothing"), encoding="utf-8")
+    with browser(tmp_path) as opened:
+        for width in (360, 1280):
+            wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            seen = opened.look(good, width=width, expression=wide)
+            assert seen.requests[0] == good.as_uri()
+            assert len(seen.requests) > 8
+            assert {url.split(":")[0] for url in seen.requests[1:]} == {"data"}
+            assert (seen.complaints, seen.value) == ([], 0)
+        assert "http://127.0.0.1:9/seen.png" in opened.look(leaky).requests
+        refused = opened.look(held)
+        assert any("Content Security Policy" in complaint for complaint in refused.complaints)
+
+
+@needs_chromium
 @pytest.mark.parametrize("width", [360, 1280])
 def test_page_fits_the_screen(written: str, tmp_path: Path, width: int) -> None:
     """Nothing but a table's own region scrolls sideways; a phone shows the narrow pictures, a desk the wide ones."""
@@ -183,7 +203,5 @@ def _page(made: Plan, *, draw: bool = True) -> str:
 
 def _chromium(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     assert CHROMIUM is not None
-    # --no-sandbox: a container's root may not make the sandbox; the page is our own file.
-    options = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr",
-               f"--user-data-dir={home / 'profile'}")  # fmt: skip
+    options = (*OPTIONS, "--enable-logging=stderr", f"--user-data-dir={home / 'profile'}")
     return subprocess.run([CHROMIUM, *options, *arguments], capture_output=True, text=True, timeout=120, check=True)

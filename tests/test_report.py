@@ -74,18 +74,24 @@ def test_names_are_inert_in_markdown() -> None:
     assert HOSTILE.replace("\n", " ") in shown
 
 
+def test_names_call_nobody_on_a_forge() -> None:
+    """What a forge would read as a person, an issue or a merge request is none, in sentences and in cells."""
+    text = _markdown(plan(name="@team #12 !3", workload="@team #12 !3"))
+    assert text.count("@&#8203;team #&#8203;12 !&#8203;3") > 3
+    assert not re.search(r"[@#!]\w", text.replace("&#8203;", "\u200b").replace("![", ""))
+
+
 def test_writing_a_review(tmp_path: Path) -> None:
-    """All files are there, plan.json reads back as the plan, pictures named in the Markdown exist."""
+    """All files are there, plan.json reads back as the plan, every picture is shown in the Markdown and exists."""
     folder = tmp_path / "reports" / "2026-Q4"
     written = write_review(plan(), hours(200), folder)
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in written)
     assert written[0] == folder / "plan.json"
     assert read_plan(written[0]) == plan()
     named = re.findall(r"!\[.+\]\((.+)\)", (folder / "report.md").read_text(encoding="utf-8"))
-    assert named == ["cost.png", "demand.png"]
+    assert named == [f"{picture.stem}.svg" for picture in pictures(plan(), hours(200))]
     for name in named:
-        assert (folder / name).read_bytes()[:4] == b"\x89PNG"
-        assert b"<svg" in (folder / name.replace(".png", ".svg")).read_bytes()
+        assert b"<svg" in (folder / name).read_bytes()
     assert [path.name for path in folder.parent.iterdir()] == ["2026-Q4"]
 
 

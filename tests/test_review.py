@@ -65,7 +65,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
 def test_the_same_inputs_and_day_give_the_same_bytes(hostile: tuple[Run, Run]) -> None:
     """plan.json, report.md, the page, every table and picture; whatever the hash seed."""
     one, two = ({file.name: file.read_bytes() for file in run.folder.iterdir()} for run in hostile)
-    assert {"plan.json", "report.md", "report.html", "hours.csv", "demand.png"} <= set(one)
+    assert {"plan.json", "report.md", "report.html", "hours.csv", "demand.svg"} <= set(one)
     assert one.keys() == two.keys()
     assert [name for name in one if one[name] != two[name]] == []
 
