@@ -25,6 +25,7 @@ import orjson
 from gevent.event import Event
 
 from bench import talk, wire
+from bench.attic import Attic
 from bench.decode import decode, peek, to_row
 from bench.endpoint import endpoint
 from bench.order import Order
@@ -62,7 +63,7 @@ class Load:
         self.go, self.stopping, self.stopped = Event(), Event(), Event()
         self.exhausted = False
         self.in_flight: dict[int, wire.Connection] = {}
-        self.kept: list[tuple[int, wire.Exchange]] = []
+        self.kept = Attic(order.folder / f"raw-{worker}.bin")
         self.turns: dict[int, dict[str, int]] = {}
         """Conversations: what was asked of each request, which the schedule alone does not tell."""
         self.taken = 0
@@ -102,9 +103,9 @@ class Load:
             kept = connection.exchange(payload, self.target.timeout_s, scheduled_ns)
         finally:
             del self.in_flight[number]
-        self.kept.append((number, kept))
         seen = peek(kept, self.zero_ns, chat=self.target.api == "chat")
         self._tell(*seen)
+        self.kept.put(number, kept)
         return kept, bool(seen[0])
 
     def prime(self) -> None:
@@ -237,6 +238,7 @@ class Load:
             gevent.sleep(0.02)
         self.facts["clock_step_s"] = (time.time_ns() - time.monotonic_ns() - self._clock_ns) / 1e9
         self.facts["requests"] = len(self.kept)
+        self.facts |= {"kept_in_memory": self.kept.trouble} if self.kept.trouble else {}
         gc.enable()
         records = self._decoded()
         write_records(records, self.order.folder / f"spill-{self.worker}.parquet", self.facts)
@@ -244,7 +246,7 @@ class Load:
 
     def _decoded(self) -> Records:
         rows, chunks = [], []
-        for done, (number, kept) in enumerate(self.kept):
+        for done, (number, kept) in enumerate(self.kept.take()):
             row = number % len(self.plan)
             asked = {
                 "request": number,
@@ -257,7 +259,6 @@ class Load:
             told["error"] = self.to.scrubbed(told["error"])
             rows.append(asked | self.turns.get(number, {}) | told)
             chunks.append(arrived)
-            kept.raw = b""
             if done % 16 == 0:
                 gevent.sleep(0)  # Locust's heartbeat must go on
         return from_rows(rows, chunks)
