@@ -26,6 +26,7 @@ from bench.server import ServerSpec
 from hardware_profiles.facts import ModelFacts, gpus, models
 from hardware_profiles.faults import Fault, InputError
 from hardware_profiles.names import CPU, gpu_name, resolve_model
+from hardware_profiles.slo import DEFAULT_SLO
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -57,10 +58,10 @@ class Asked:
     cached_share: float = 0.0
     max_load: int = 1024
     rate_search: bool = True
-    ttft_s: float | None = 2.0
-    tpot_s: float | None = 0.03
-    e2e_s: float | None = None
-    attainment: float = 0.95
+    ttft_s: float | None = DEFAULT_SLO.ttft_s
+    tpot_s: float | None = DEFAULT_SLO.tpot_s
+    e2e_s: float | None = DEFAULT_SLO.e2e_s
+    attainment: float = DEFAULT_SLO.attainment
     stage_s: float = 120.0
     warm_up_s: float = 10.0
     width: float | None = 0.05

@@ -26,10 +26,9 @@ from bench.scrape import cache_block_tokens, fetch
 from bench.selfcheck import known_ceiling
 from bench.server import Server, serving
 from bench.sweep import Events, Sweep
-from hardware_profiles.curve import Curve, Gpu, write_curve, write_text
+from hardware_profiles.curve import Curve, Gpu, file_name, write_curve, write_text
 from hardware_profiles.facts import gpus
 from hardware_profiles.faults import Fault, InputError
-from hardware_profiles.import_published import file_name
 from hardware_profiles.names import CPU, driver_matches
 
 IDLE_S = 5.0

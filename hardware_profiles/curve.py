@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -250,6 +251,16 @@ def read_curve(path: Path) -> Curve:
 def schema_text() -> str:
     """The JSON schema of a curve file, for editors and for other programs that write one."""
     return json.dumps(Curve.model_json_schema(), indent=1, sort_keys=True) + "\n"
+
+
+def file_name(curve: Curve) -> str:
+    """The curve's key as a file name: `h100-80gb-sxm_qwen3-32b_fp8_tp2_x2_vllm-0.12.0.json`."""
+    parallel = [f"tp{curve.tensor_parallel}"]
+    parallel += [f"pp{curve.pipeline_parallel}"] if curve.pipeline_parallel > 1 else []
+    parallel += [f"dp{curve.data_parallel}"] if curve.data_parallel > 1 else []
+    version = curve.conditions.engine_version or "unstated"
+    parts = [curve.gpu.name, curve.model, curve.precision or "unstated", *parallel, f"x{curve.gpu.count}"]
+    return re.sub(r"[^a-z0-9._-]", "-", "_".join([*parts, f"{curve.conditions.engine}-{version}"]).lower()) + ".json"
 
 
 def write_curve(curve: Curve, path: Path) -> None:

@@ -21,14 +21,24 @@ The table's columns: `published_table.py`.
 from __future__ import annotations
 
 import argparse
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from hardware_profiles.curve import Check, Conditions, Curve, Estimate, Gpu, Point, Shape, merge_points, write_curve
+from hardware_profiles.curve import (
+    Check,
+    Conditions,
+    Curve,
+    Estimate,
+    Gpu,
+    Point,
+    Shape,
+    file_name,
+    merge_points,
+    write_curve,
+)
 from hardware_profiles.faults import Faults, run_cli
 from hardware_profiles.published_table import Row, read_table
 
@@ -82,16 +92,6 @@ def curves_from(rows: Iterable[Row], source: str, source_date: str) -> tuple[Cur
         _curve(kept, left_out, _replica_ratio(kept, newest.values()), source, source_date)
         for kept, left_out in newest.values()
     )
-
-
-def file_name(curve: Curve) -> str:
-    """The curve's key as a file name: `h100-80gb-sxm_qwen3-32b_fp8_tp2_x2_vllm-0.12.0.json`."""
-    parallel = [f"tp{curve.tensor_parallel}"]
-    parallel += [f"pp{curve.pipeline_parallel}"] if curve.pipeline_parallel > 1 else []
-    parallel += [f"dp{curve.data_parallel}"] if curve.data_parallel > 1 else []
-    version = curve.conditions.engine_version or "unstated"
-    parts = [curve.gpu.name, curve.model, curve.precision or "unstated", *parallel, f"x{curve.gpu.count}"]
-    return re.sub(r"[^a-z0-9._-]", "-", "_".join([*parts, f"{curve.conditions.engine}-{version}"]).lower()) + ".json"
 
 
 def _once(rows: Iterable[Row]) -> list[Row]:

@@ -59,6 +59,10 @@ class Slo(Value):
         return {name: (seen[name] or 0.0) / limit for name, limit in self.limits.items()}
 
 
+DEFAULT_SLO = Slo(ttft_s=2.0, tpot_s=0.03, attainment=0.95)
+"""Where nobody states one: what a reader of streamed text hardly notices. Every result that rests on it says so."""
+
+
 def strictest(slos: Iterable[Slo]) -> Slo:
     """The SLO that meets all of them: the smallest of each limit, the largest attainment. In a shared pool it rules.
 

@@ -17,9 +17,9 @@ from pydantic_core import ErrorDetails
 
 from hardware_profiles.faults import Faults, InputError
 from hardware_profiles.provenance import read_toml
+from hardware_profiles.slo import DEFAULT_SLO
 from planner.plankeys import (
     DEFAULT_MODEL,
-    DEFAULT_SLO,
     NOT_YET,
     Fleet,
     PlanFile,

@@ -29,11 +29,10 @@ from pydantic_core import PydanticCustomError
 
 from hardware_profiles.curve import NonNegative, Positive, Value
 from hardware_profiles.faults import Fault, InputError
-from hardware_profiles.slo import Slo
+from hardware_profiles.slo import DEFAULT_SLO, Slo
 from planner.toml_lines import Keys, line_at
 
 DEFAULT_MODEL = "qwen3-32b"
-DEFAULT_SLO = Slo(ttft_s=2.0, tpot_s=0.03, attainment=0.95)
 
 NOT_YET: Mapping[str, str] = {
     "scenarios": "plan each scenario by itself",

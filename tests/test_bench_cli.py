@@ -120,3 +120,20 @@ def test_shipped_curves_are_listed(tmp_path: Path) -> None:
     done = bench("list", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "h100-80gb-sxm" in done.stdout
+
+
+def test_the_options_default_to_the_slo_of_the_house() -> None:
+    """`cli.py` writes the default SLO out, because it loads nothing: it is the one that the planner takes too."""
+    from inspect import signature
+
+    from bench.asked import Asked
+    from bench.cli import run
+    from hardware_profiles.slo import DEFAULT_SLO
+
+    told = {name: parameter.default for name, parameter in signature(run).parameters.items()}
+    slo = DEFAULT_SLO
+    assert (told["ttft"], told["tpot"], told["e2e"]) == (slo.ttft_s, slo.tpot_s, slo.e2e_s)
+    asked = Asked(model="m", gpu="cpu")
+    names = {"rate_requests": asked.rate_requests, "rate_stages": asked.rate_stages, "max_load": asked.max_load}
+    names |= {"attainment": slo.attainment, "stage_seconds": asked.stage_s, "warm_up_seconds": asked.warm_up_s}
+    assert {name: told[name] for name in names} == names

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from hardware_profiles import library
-from hardware_profiles.curve import Curve, Shape, read_curve, write_curve
+from hardware_profiles.curve import Curve, Shape, file_name, read_curve, write_curve
 from hardware_profiles.facts import gpus, models
 from hardware_profiles.faults import InputError
-from hardware_profiles.import_published import curves_from, file_name
+from hardware_profiles.import_published import curves_from
 from hardware_profiles.library import curve_files, curves_for, load_curves, shipped_dir, user_dir
 from hardware_profiles.published_table import read_table
 
