@@ -5,9 +5,11 @@ from __future__ import annotations
 import calendar
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
+from operator import itemgetter
 
-from planner.amounts import number
-from planner.parts import Section, Table, first
+from planner.amounts import count, number, usd
+from planner.parts import Section, Table, first, placed_name
 from planner.plan import Deployed, Plan, Purchase
 
 _PARALLEL = (
@@ -28,27 +30,35 @@ class Due:
 
 
 def calendar_of(plan: Plan) -> tuple[Due, ...]:
-    """Sign-by days of everything that is bought or reserved, and the days on which terms end, in order."""
+    """Sign-by days of everything that is bought or reserved, when it serves and when its term ends, in order.
+
+    Counted backwards: what is to serve from a day has to be signed its lead time before that day.
+    """
     found = []
     for purchase in plan.purchases:
-        day = _begins(plan, purchase)
-        if purchase.scheme not in ("owned", "reserved", "commitment") or day is None:
+        serves = _serves(plan, purchase)
+        if purchase.scheme not in ("owned", "reserved", "commitment") or serves is None:
             continue
-        gpus = f"{number(purchase.units)} x {purchase.offer} ({number(purchase.gpus)} GPUs)"
+        lead = purchase.lead_months or 0
+        sign = months_later(serves, -lead)
+        what = f"{number(purchase.units)} x {purchase.offer} ({count(purchase.gpus, 'GPU')})"
         if purchase.usd_per_h is not None:
-            gpus = f"{purchase.offer}: {number(purchase.usd_per_h)} USD per hour"
-        found.append(Due(day, f"sign {gpus}", _lead(purchase)))
+            what = f"{purchase.offer}: {usd(purchase.usd_per_h)} an hour"
+        past = f"; this day was past when the plan was made: {what} can only come later" if _past(plan, sign) else ""
+        found.append(Due(sign, f"sign {what}", f"{_lead(purchase, serves)}{past}"))
+        if lead:
+            found.append(Due(serves, f"in service: {what}", "check that it was delivered"))
         if purchase.term_months is not None:
-            end = months_later(day, (purchase.lead_months or 0) + purchase.term_months)
-            found.append(Due(end, f"term ends: {gpus}", "decide before whether to renew"))
+            end = months_later(serves, purchase.term_months)
+            found.append(Due(end, f"term ends: {what}", "decide before whether to renew"))
     return tuple(sorted(found, key=lambda due: (due.day, due.what)))
 
 
 def months_later(day: date, months: int) -> date:
     """The same day of a later month, or that month's last day.
 
-    >>> months_later(date(2027, 1, 31), 1), months_later(date(2027, 11, 4), 3)
-    (datetime.date(2027, 2, 28), datetime.date(2028, 2, 4))
+    >>> months_later(date(2027, 1, 31), 1), months_later(date(2027, 11, 4), 3), months_later(date(2027, 1, 4), -2)
+    (datetime.date(2027, 2, 28), datetime.date(2028, 2, 4), datetime.date(2026, 11, 4))
     """
     year, month = divmod(day.month - 1 + months, 12)
     year, month = day.year + year, month + 1
@@ -73,39 +83,49 @@ def acting(plan: Plan) -> tuple[Section, ...]:
     return tuple(section for section in (_calendar(plan), _replicas(plan)) if section is not None)
 
 
-def _begins(plan: Plan, purchase: Purchase) -> date | None:
-    """The first day of the epoch in which it is signed; None for what has no epoch (by the hour)."""
+def _serves(plan: Plan, purchase: Purchase) -> date | None:
+    """The first day of the epoch in which it begins to serve; None for what has no epoch (by the hour)."""
     start = date.fromisoformat(plan.horizon_start[:10])
     names = [month.name for month in plan.months]
-    return months_later(start, names.index(purchase.epoch)) if purchase.epoch in names else None
+    if purchase.serves_from in names:
+        return months_later(start, names.index(purchase.serves_from))
+    if purchase.epoch not in names:
+        return None
+    return months_later(start, names.index(purchase.epoch) + (purchase.lead_months or 0))
 
 
-def _lead(purchase: Purchase) -> str:
+def _past(plan: Plan, day: date) -> bool:
+    return day < date.fromisoformat(plan.made_on)
+
+
+def _lead(purchase: Purchase, serves: date) -> str:
     if purchase.lead_months is None:
-        return "its GPUs are to serve from this day: sign earlier by the seller's lead time, which is not stated"
+        return "it is to serve from this day: sign earlier by the seller's lead time, which is not stated"
     if not purchase.lead_months:
-        return "its GPUs serve from this day: there is no lead time"
-    return f"delivery takes {purchase.lead_months} months; its GPUs serve after that"
+        return "it serves from this day: there is no lead time"
+    return f"delivery takes {count(purchase.lead_months, 'month')}: it is to serve from {serves.isoformat()}"
 
 
 def _calendar(plan: Plan) -> Section | None:
     rows = tuple((due.day.isoformat(), due.what, due.note) for due in calendar_of(plan))
     if not rows:
         return None
-    says = "What has to be signed by when, and when it ends."
-    return Section("Calendar", says, Table(("day", "what", "note"), rows, words=first(3)))
+    says = "What has to be signed by when (the day on which it is to serve less its lead time), and when it ends."
+    return Section("Calendar", says, Table(("by", "what", "note"), rows, words=first(3)))
 
 
 def _replicas(plan: Plan) -> Section | None:
     shown = [d for d in plan.deployments if d.by_hour][:_COLUMNS]
     if not shown:
         return None
-    rows = tuple((f"{hour:02}:00", *(number(d.by_hour[hour]) for d in shown)) for hour in range(24))
+    by_hour = [tuple(number(d.by_hour[hour]) for d in shown) for hour in range(24)]
+    runs = [(counts, [hour for hour, _ in run]) for counts, run in groupby(enumerate(by_hour), key=itemgetter(1))]
+    rows = tuple((f"{hours[0]:02}:00 to {hours[-1] + 1:02}:00", *counts) for counts, hours in runs)
     says = (
         "The most replicas that run in each hour of the day (UTC) on any day of the horizon, placed and rented "
         "together: what an autoscaler must be able to reach."
     )
     if len(shown) < len(plan.deployments):
         says += " The other deployments are in replicas_by_hour.csv."
-    columns = ("hour", *(f"{d.model} on {d.gpus_per_replica}x {d.gpu}" for d in shown))
+    columns = ("hours", *(placed_name(d) for d in shown))
     return Section("Replicas by hour of day", says, Table(columns, rows))

@@ -38,13 +38,26 @@ def test_the_calendar_is_in_order_and_says_when_terms_end() -> None:
     assert "lead time, which is not stated" in found[0].note
 
 
-def test_a_known_lead_time_moves_the_end_of_a_term() -> None:
-    """Two months to deliver: the term begins then."""
+def test_a_known_lead_time_is_counted_backwards() -> None:
+    """One month to deliver what is to serve from 4 February: signed by 4 January, and the term begins with service."""
     made = plan()
-    later = tuple(p.model_copy(update={"lead_months": 2, "epoch": "2027-02"}) for p in made.purchases)
+    update = {"lead_months": 1, "epoch": "2027-01", "serves_from": "2027-02"}
+    later = tuple(p.model_copy(update=update) for p in made.purchases if p.scheme == "reserved")
     found = calendar_of(made.model_copy(update={"purchases": later}))
-    assert [due.day for due in found] == [date(2027, 2, 4), date(2027, 2, 4), date(2027, 7, 4)]
-    assert found[0].note == "delivery takes 2 months; its GPUs serve after that"
+    assert [(due.day, due.what.split()[0]) for due in found] == [
+        (date(2027, 1, 4), "sign"), (date(2027, 2, 4), "in"), (date(2027, 5, 4), "term")
+    ]  # fmt: skip
+    assert found[0].note == "delivery takes 1 month: it is to serve from 2027-02-04"
+
+
+def test_a_sign_by_day_that_is_past_is_said() -> None:
+    """Three months to deliver by the second month: that had to be signed before the plan was made."""
+    made = plan()
+    update = {"lead_months": 3, "epoch": "2026-11", "serves_from": "2027-02"}
+    later = tuple(p.model_copy(update=update) for p in made.purchases if p.scheme == "reserved")
+    due = calendar_of(made.model_copy(update={"purchases": later, "made_on": "2026-11-20"}))[0]
+    assert due.day == date(2026, 11, 4)
+    assert "this day was past when the plan was made" in due.note
 
 
 def test_a_server_is_started_with_what_was_measured() -> None:
@@ -60,13 +73,13 @@ def test_a_server_is_started_with_what_was_measured() -> None:
 
 
 def test_replicas_by_hour_are_told_for_every_hour() -> None:
-    """24 rows per deployment, in the report as in the table."""
+    """24 rows per deployment in the table; in the report neighbouring hours that are alike are joined."""
     rows = list(csv.DictReader(io.StringIO(plan_tables(plan())["replicas_by_hour.csv"])))
     assert [float(row["replicas_most"]) for row in rows] == [14.0] * 8 + [20.0] * 12 + [14.0] * 4
     sections = {section.title: section for section in acting.acting(plan())}
     table = sections["Replicas by hour of day"].table
     assert table is not None
-    assert table.rows[8] == ("08:00", "20")
+    assert table.rows == (("00:00 to 08:00", "14"), ("08:00 to 20:00", "20"), ("20:00 to 24:00", "14"))
     assert acting.acting(plan().model_copy(update={"purchases": (), "deployments": ()})) == ()
 
 
