@@ -46,7 +46,8 @@ format: $(VENV)/.installed-test
 	$(BIN)/ruff format .
 
 bench-demo: $(VENV)/.installed-test $(VLLM_VENV)/.installed
-	$(BIN)/bench run $(DEMO_ARGS)
+	XDG_STATE_HOME=$(CURDIR)/.bench/state $(BIN)/bench selfcheck --quick
+	XDG_STATE_HOME=$(CURDIR)/.bench/state $(BIN)/bench run $(DEMO_ARGS)
 	SPILLWAY_VLLM_PYTHON=$(CURDIR)/$(VLLM_VENV)/bin/python SPILLWAY_BENCH_DEMO=$(CURDIR)/$(DEMO) \
 		$(BIN)/python -m pytest -m vllm tests/test_real_vllm.py $(PYTEST_ARGS)
 

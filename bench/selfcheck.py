@@ -33,7 +33,7 @@ from hardware_profiles.curve import Value, write_text
 
 FORMAT = "spillway-ceiling/1"
 LEVELS = (64, 128, 256, 512, 1024, 2048, 4096)
-QUICK_LEVELS = (4, 8)
+QUICK_LEVELS = (8, 64)
 KEPT = 0.99
 """Least share of the events that arrive per second, of those that the server sends while it has `streams` requests."""
 SERVER_LATE = 1.05

@@ -134,6 +134,12 @@ def test_the_demo_was_cold_and_lost_nothing() -> None:
 
 
 @demo
+def test_the_demos_client_was_measured_first() -> None:
+    """The quick self-check has told what this machine's client can do, so every point was held against it."""
+    assert "unknown" not in verdicts(curve_of(DEMO), "client_ceiling")
+
+
+@demo
 def test_the_demo_left_no_process() -> None:
     """Neither vLLM nor its engine is there after the run."""
     assert none_left(1)

@@ -55,8 +55,9 @@ def test_merged_chunks_are_counted_not_compared() -> None:
     assert found.ttft_s.max() == pytest.approx(0.01, abs=2e-6)
 
 
-def test_a_ceiling_is_found_and_kept(tmp_path: Path) -> None:
+def test_a_ceiling_is_found_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The quick form: real Locust, real server; a few streams hold with 5 ms allowed, and the file says so later."""
+    monkeypatch.setattr(selfcheck, "QUICK_LEVELS", (4, 8))
     levels: list[tuple[int, float, float]] = []
     assert selfcheck.known_ceiling(tmp_path) is None
     found = selfcheck.find_ceiling(
