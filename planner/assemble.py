@@ -7,7 +7,7 @@ answer can be told in the user's words.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -17,6 +17,7 @@ from hardware_profiles.faults import Fault, InputError
 from planner.contradictions import contradictions
 from planner.deployments import CaseDeployment, CaseWorkload, deployments_for, stated
 from planner.forecast import Forecast
+from planner.hidden_costs import orchestrated, with_egress
 from planner.horizon import Span, grown, horizon, over
 from planner.names import slugs
 from planner.planfile import PlanFile, Workload
@@ -56,6 +57,8 @@ class Case:
     endpoints: tuple[EndpointInfo, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    today: date
+    """The day on which prices are fresh or stale."""
 
 
 def assemble(
@@ -79,10 +82,12 @@ def assemble(
     found = tuple(stated(deployment, workloads, len(names)) for deployment in deployments)
     used = tuple(place for place in places if any(d.place is place for d in deployments))
     known = offers_for(book, plan, span, today, places=used)
-    offers = tuple(info for info in known if in_time(info, span))
+    offers = tuple(_with_orchestration(info, plan) for info in known if in_time(info, span))
     shapes = tuple((w.model, shape) for w in workloads for shape in w.shapes.classes)
     where = tuple(w.spec.residency for w in workloads for _ in w.classes)
     endpoints = endpoints_for(book, plan, span, today, classes=shapes, residency=where)
+    tokens = tuple(shape.input_tokens + shape.output_tokens for _, shape in shapes)
+    endpoints = tuple(replace(e, endpoint=with_egress(e.endpoint, tokens, plan.hidden_costs)) for e in endpoints)
     _each_can_be_served(workloads, found, endpoints, missing)
     limits = _limits(plan, offers)
     if impossible := tuple(contradictions(plan, span.epochs, offers, limits)):
@@ -103,7 +108,14 @@ def assemble(
     )
     told = (*noted, *forecast.notes, *cut, *_notes(workloads, span), *_idle(plan, used))
     notes = (*told, *missing, *supply_notes(book, plan, deployments, known, span))
-    return Case(problem, whole, plan, span, workloads, deployments, offers, endpoints, notes, ())
+    return Case(problem, whole, plan, span, workloads, deployments, offers, endpoints, notes, (), today)
+
+
+def _with_orchestration(info: OfferInfo, plan: PlanFile) -> OfferInfo:
+    """What is there already and what is committed in USD carries none."""
+    if info.scheme in ("existing", "commitment"):
+        return info
+    return replace(info, offer=orchestrated(info.offer, info.gpus_per_unit, plan.hidden_costs))
 
 
 def _workloads(forecast: Forecast, specs: tuple[Workload, ...], plan: PlanFile) -> tuple[CaseWorkload, ...]:

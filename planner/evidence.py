@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner.amounts import UNKNOWN, count, number, share, usd
 from planner.drawing import label
 from planner.parts import Section, Table, first, placed_name, told
-from planner.plan import Deployed, Plan, Price
+from planner.plan import Deployed, Hidden, Plan, Price
 
 _EXTRA = (
     ("staff", ("staff", "staff per GPU"), "people who run owned GPUs"),
@@ -38,13 +38,23 @@ def extra_costs(plan: Plan) -> Section:
     rows.append(
         ("capacity that stands idle", "redundancy and peaks; inside the lines above and below", usd(idle), part)
     )
-    rows += [(name, what, "not in this bill", "") for name, what in _NOT_PRICED]
-    says = (
-        "Costs that no price per GPU-hour or token shows. What is not in this bill has no figure in the inputs: add it "
-        "to site.staff_usd_per_month or to your own decision."
-    )
+    stated = {hidden.name: hidden for hidden in plan.hidden}
+    rows += [_hidden_row(plan, name, what, stated.get(name)) for name, what in _NOT_PRICED]
+    beside = sum(hidden.usd or 0.0 for hidden in plan.hidden if not hidden.inside)
+    says = "Costs that no price per GPU-hour or token shows."
+    if len(stated) < len(_NOT_PRICED):
+        says += " What is not in this bill has no figure in the inputs: [hidden_costs] in plan.toml takes one."
+    if beside:
+        says += f" With what stands beside the bill, {usd(plan.cost_usd + beside)} are to be paid."
     return Section("Costs beside the price tag", says, Table(("cost", "what for", "amount", "of the bill"), tuple(rows),
                                                              words=first(2)))  # fmt: skip
+
+
+def _hidden_row(plan: Plan, name: str, what: str, hidden: Hidden | None) -> tuple[str, str, str, str]:
+    if hidden is None:
+        return name, what, "not in this bill", ""
+    part = share(hidden.usd / plan.cost_usd) if hidden.inside and hidden.usd is not None and plan.cost_usd > 0 else ""
+    return name, f"{what}; {hidden.note}", usd(hidden.usd), part
 
 
 def price_book(plan: Plan) -> Section | None:

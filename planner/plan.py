@@ -23,6 +23,7 @@ from planner.plan_parts import (
     SUPPLY_ORDER,
     Amount,
     Deployed,
+    Hidden,
     Levels,
     Month,
     Price,
@@ -38,7 +39,7 @@ from planner.plan_parts import (
 )
 
 __all__ = [
-    "FORMAT", "LAST_PLAN", "SUPPLY_ORDER", "Amount", "Baseline", "Deployed", "Hindsight", "Levels", "Miss", "Month",
+    "FORMAT", "LAST_PLAN", "SUPPLY_ORDER", "Amount", "Baseline", "Deployed", "Hidden", "Hindsight", "Levels", "Miss", "Month",
     "Plan", "Price", "PriceMove", "Purchase", "Scheme", "SeenPoint", "SeenShape", "Sensitivity", "Served", "Since",
     "Source", "Supply", "Volume", "Way", "read_plan", "write_plan",
 ]  # fmt: skip
@@ -84,6 +85,8 @@ class Plan(Value):
     """USD paid at the start, then by the end of each month of the horizon."""
     volumes: tuple[Volume, ...] = ()
     since: Since | None = None
+    hidden: tuple[Hidden, ...] = ()
+    """What the hidden costs of plan.toml come to; one that it does not state is not here."""
 
 
 def read_plan(path: Path) -> Plan:

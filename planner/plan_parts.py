@@ -203,6 +203,17 @@ class Volume(Value):
     ways: tuple[Way, ...]
 
 
+class Hidden(Value):
+    """A cost that no price shows, of which plan.toml states a figure."""
+
+    name: str
+    usd: float | None
+    """Over the horizon, present value; None: unknown."""
+    inside: bool
+    """Whether the bill holds it."""
+    note: str
+
+
 class Month(Value):
     """One epoch of the plan."""
 

@@ -30,6 +30,7 @@ from pydantic_core import PydanticCustomError
 from hardware_profiles.curve import NonNegative, Positive, Value
 from hardware_profiles.faults import Fault, InputError
 from hardware_profiles.slo import DEFAULT_SLO, Slo
+from planner.hidden_costs import HiddenCosts
 from planner.toml_lines import Keys, line_at
 
 DEFAULT_MODEL = "qwen3-32b"
@@ -236,6 +237,7 @@ class PlanFile(Value):
     price_trends: PriceTrends = PriceTrends()
     site: Site = Site()
     policy: Policy = Policy()
+    hidden_costs: HiddenCosts = HiddenCosts()
     fleet: tuple[Fleet, ...] = ()
     stock: tuple[Stock, ...] = ()
     prices: Prices = Prices()

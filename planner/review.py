@@ -11,6 +11,7 @@ from pathlib import Path
 from hardware_profiles.faults import Fault, InputError
 from planner.assemble import Case, assemble
 from planner.baselines import baselines
+from planner.beside import hidden_amounts, migration
 from planner.hourly import HourTable
 from planner.inputs import Checked, check_inputs
 from planner.names import slugs
@@ -111,7 +112,9 @@ def review(
         )
     plan, hours = make_plan(name, case, solution, strategies, digests(checked, case), made_on=wanted.today)
     changed = None if last is None else since(last, plan.prices)
-    plan = plan.model_copy(update={"sensitivities": moved, "since": changed})
+    swaps = migration(plan, None if last is None else last.plan, case.plan.hidden_costs.migration_usd_per_swap)
+    hidden = (*hidden_amounts(case, solution), *swaps)
+    plan = plan.model_copy(update={"sensitivities": moved, "since": changed, "hidden": hidden})
     step("writing")
     return Review(plan, hours, case, write_review(plan, hours, folder))
 
