@@ -14,6 +14,7 @@ from functools import partial
 
 from planner.assemble import Case
 from planner.cash import paid
+from planner.fewer import fewer
 from planner.plan import LAST_PLAN, Baseline, Plan, Scheme
 from planner.problem import Problem
 from planner.recost import fixed
@@ -127,25 +128,8 @@ def _careful(problem: Problem) -> Problem:
 
 def restricted(case: Case, schemes: tuple[Scheme, ...]) -> Case:
     """The case with the supplies of these schemes only."""
-    offers = tuple(info for info in case.offers if info.scheme in schemes)
-    endpoints = case.endpoints if "api" in schemes else ()
-    names = {info.offer.name for info in offers}
-    kept = (
-        replace(charge, offers=tuple(name for name in charge.offers if name in names))
-        for charge in case.problem.fixed_charges
-    )
-    problem = replace(
-        case.problem,
-        fixed_charges=tuple(charge for charge in kept if charge.offers),
-        offers=tuple(info.offer for info in offers),
-        endpoints=tuple(info.endpoint for info in endpoints),
-        unserved_usd_per_request=(UNSERVED_USD,) * len(case.problem.classes),
-        limits=tuple(
-            replace(limit, per_unit={name: use for name, use in limit.per_unit.items() if name in names})
-            for limit in case.problem.limits
-        ),
-    )
-    return replace(case, problem=problem, offers=offers, endpoints=endpoints)
+    less = fewer(case, lambda info: info.scheme in schemes, lambda _: "api" in schemes)
+    return replace(less, problem=_careful(less.problem))
 
 
 def _priced(case: Case, name: str, problem: Problem, gap: float, limit_s: float) -> Baseline:

@@ -36,6 +36,10 @@ def solve(
     gap: Annotated[float, typer.Option(min=0.0, max=1.0, help="Gap to prove, a share.")] = 0.005,
     time_limit: Annotated[float, typer.Option(min=1.0, help="Seconds to search for the plan.")] = 60.0,
     what_if: Annotated[bool, typer.Option("--what-if", help="Also move the main figures and solve again.")] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Also solve again without each supply and rule, to say what each is worth."),
+    ] = False,
     last: Annotated[Path | None, typer.Option(help="Folder of the last review, to say what changed.")] = None,
     actuals: Annotated[
         list[Path] | None, typer.Option(help="With --last: usage as CSV, or a bill as FOCUS export; may be repeated.")
@@ -50,7 +54,7 @@ def solve(
         raise InputError(Fault("needs the plan to compare with", "add --last reports/<review>", column="--actuals"))
     since = tuple(actuals or ())
     day = _day(today)
-    wanted = Wanted(forecast, plan, model, profiles, gap, time_limit, day, name, reports, what_if, last, since)
+    wanted = Wanted(forecast, plan, model, profiles, gap, time_limit, day, name, reports, what_if, explain, last, since)
     with Screen() as screen:
         made = review(wanted, progress=screen.progress, step=screen.step)
     print_review(made)

@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 from hardware_profiles.curve import Kind, Value, write_text
 from hardware_profiles.faults import Faults
 from planner.plan_compared import LAST_PLAN, Baseline, Hindsight, Miss, PriceMove, Sensitivity, Since
+from planner.plan_explained import Explained
 from planner.plan_parts import (
     SUPPLY_ORDER,
     Amount,
@@ -39,9 +40,9 @@ from planner.plan_parts import (
 )
 
 __all__ = [
-    "FORMAT", "LAST_PLAN", "SUPPLY_ORDER", "Amount", "Baseline", "Deployed", "Hidden", "Hindsight", "Levels", "Miss", "Month",
-    "Plan", "Price", "PriceMove", "Purchase", "Scheme", "SeenPoint", "SeenShape", "Sensitivity", "Served", "Since",
-    "Source", "Supply", "Volume", "Way", "read_plan", "write_plan",
+    "FORMAT", "LAST_PLAN", "SUPPLY_ORDER", "Amount", "Baseline", "Deployed", "Explained", "Hidden", "Hindsight",
+    "Levels", "Miss", "Month", "Plan", "Price", "PriceMove", "Purchase", "Scheme", "SeenPoint", "SeenShape",
+    "Sensitivity", "Served", "Since", "Source", "Supply", "Volume", "Way", "read_plan", "write_plan",
 ]  # fmt: skip
 
 FORMAT = "spillway-plan/1"
@@ -87,6 +88,8 @@ class Plan(Value):
     since: Since | None = None
     hidden: tuple[Hidden, ...] = ()
     """What the hidden costs of plan.toml come to; one that it does not state is not here."""
+    explained: Explained | None = None
+    """None where `--explain` was not asked for."""
 
 
 def read_plan(path: Path) -> Plan:

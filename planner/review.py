@@ -12,6 +12,7 @@ from hardware_profiles.faults import Fault, InputError
 from planner.assemble import Case, assemble
 from planner.baselines import baselines
 from planner.beside import hidden_amounts, migration
+from planner.explain import Asked, explain
 from planner.hourly import HourTable
 from planner.inputs import Checked, check_inputs
 from planner.names import slugs
@@ -42,6 +43,8 @@ class Wanted:
     reports: Path
     what_if: bool = False
     """Whether to move the plan's main figures and solve again."""
+    explain: bool = False
+    """Whether to say by solving again why each supply is there and what each rule costs."""
     last: Path | None = None
     """Folder of the last review."""
     actuals: tuple[Path, ...] = ()
@@ -112,9 +115,18 @@ def review(
         )
     plan, hours = make_plan(name, case, solution, strategies, digests(checked, case), made_on=wanted.today)
     changed = None if last is None else since(last, plan.prices)
+    explained = None
+    if wanted.explain:
+        explained = explain(
+            checked,
+            Asked(case, solution, wanted.gap),
+            time_limit_s=wanted.time_limit_s,
+            progress=lambda question: step(f"asking: {question}"),
+        )
     swaps = migration(plan, None if last is None else last.plan, case.plan.hidden_costs.migration_usd_per_swap)
     hidden = (*hidden_amounts(case, solution), *swaps)
-    plan = plan.model_copy(update={"sensitivities": moved, "since": changed, "hidden": hidden})
+    told = {"sensitivities": moved, "since": changed, "explained": explained, "hidden": hidden}
+    plan = plan.model_copy(update=told)
     step("writing")
     return Review(plan, hours, case, write_review(plan, hours, folder))
 

@@ -12,7 +12,9 @@ from rich.table import Table
 
 from hardware_profiles.faults import printable
 from planner.inputs import Checked
+from planner.parts import Section
 from planner.plan import Plan, Purchase
+from planner.reasons import reasons
 from planner.review import Review
 from planner.solve import Progress
 
@@ -50,7 +52,7 @@ def print_review(made: Review) -> None:
         console.print(_text(sentence), style="bold")
     console.print()
     tables = [_purchases(plan), _supplies(plan), _baselines(plan)]
-    for table in (*tables, *([_sensitivities(plan)] if plan.sensitivities else [])):
+    for table in (*tables, *([_sensitivities(plan)] if plan.sensitivities else []), *map(_section, reasons(plan))):
         console.print(table)
     proof = f"Proof: no plan costs less than {plan.bound_usd:,.0f} USD (gap {plan.gap:.2%}, {plan.proof}); "
     passed = "the checker found no broken rule." if not plan.checks else f"THE CHECKER FOUND: {'; '.join(plan.checks)}"
@@ -126,6 +128,17 @@ def _sensitivities(plan: Plan) -> Table:
         above = None if s.turns_above is None else f"above {s.turns_above - 1:+.0%}"
         turns = " and ".join(part for part in (below, above) if part) or "not in this range"
         table.add_row(s.driver, f"{s.low - 1:+.0%} / {s.high - 1:+.0%}", f"{s.usd_low:,.0f} / {s.usd_high:,.0f}", turns)
+    return table
+
+
+def _section(section: Section) -> Table:
+    """A section's table; its sentence is for the report."""
+    table = Table(title=section.title, title_justify="left")
+    for place, column in enumerate(section.table.columns if section.table else ()):
+        words = section.table is None or place in section.table.words
+        table.add_column(column, justify="left" if words else "right")
+    for row in section.table.rows if section.table else ():
+        table.add_row(*(_text(cell) for cell in row))
     return table
 
 

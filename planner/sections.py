@@ -16,6 +16,7 @@ from planner.economics import by_owner, by_supply, by_workload
 from planner.evidence import curves_used, extra_costs, price_book
 from planner.parts import EVIDENCE, PROVEN, Point, Section, Table, first, placed_name, told
 from planner.plan import SUPPLY_ORDER, Baseline, Deployed, Plan, Purchase, Served
+from planner.reasons import reasons
 
 
 def total(plan: Plan) -> str:
@@ -83,7 +84,8 @@ def sections(plan: Plan) -> tuple[Section, ...]:
         by_supply, _lines, extra_costs, by_workload, by_owner, _promises, _months, price_book, curves_used,
         _deployments, _notes, _inputs,
     )  # fmt: skip
-    parts = (_purchases(plan), *changes(plan), *acting(plan), watch(plan), *(make(plan) for make in made))
+    begun = (_purchases(plan), *reasons(plan), *changes(plan), *acting(plan), watch(plan))
+    parts = (*begun, *(make(plan) for make in made))
     return tuple(section for section in parts if section is not None)
 
 
