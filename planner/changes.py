@@ -109,17 +109,17 @@ def _hindsight(since: Since) -> Section | None:
     if not since.hindsights:
         return None
     rows = tuple(
-        (h.name, usd(h.paid_usd), usd(h.worth_usd),
+        (h.name, usd(h.paid_usd), usd(h.worth_usd), h.instead or UNKNOWN,
          f"a mistake, by {usd(h.paid_usd - h.worth_usd)}" if h.paid_usd > h.worth_usd else
          f"right, by {usd(h.worth_usd - h.paid_usd)}")
         for h in since.hindsights
     )  # fmt: skip
     says = (
-        "What each commitment of the last plan cost in the period, and what its work would have cost at the cheapest "
-        "API of that day, with the tokens that really came."
+        "What each commitment of the last plan cost in the period, and what its work would have cost without one: at "
+        "the API or the GPUs on demand that were the cheapest on that day, with the tokens that really came."
     )
-    columns = ("commitment", "cost", "its work by API", "in hindsight")
-    return Section("Commitments in hindsight", says, Table(columns, rows, words=frozenset({0, 3})))
+    columns = ("commitment", "cost", "its work otherwise", "by", "in hindsight")
+    return Section("Commitments in hindsight", says, Table(columns, rows, words=frozenset({0, 3, 4})))
 
 
 def _prices(since: Since) -> Section:

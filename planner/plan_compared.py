@@ -69,11 +69,13 @@ class Miss(Value):
 
 
 class Hindsight(Value):
-    """What a commitment cost in a period, and what its work would have cost at the cheapest API."""
+    """What a commitment cost in a period, and what its work would have cost without one."""
 
     name: str
     paid_usd: float
     worth_usd: float
+    instead: str = ""
+    """The API or on-demand GPUs that would have been the cheapest."""
 
 
 class Since(Value):

@@ -4,9 +4,10 @@ From the last review's folder (plan.json, hours.csv), the actuals and the new pl
 last plan's own hours in the period of the actuals: requests by workload, what work costs by the hour, and committed
 cost (owned, reserved, teams) in proportion to the period's share of the horizon.
 
-A commitment in hindsight: what it cost in the period against what its work would have cost at the cheapest API of its
-day (the last plan's break-even figures, for the plan's own mix of models). Its work is the planned one in proportion to
-the tokens that came, up to what its GPUs can do. Where no API sold the model, nothing is said.
+A commitment in hindsight: what it cost in the period against what its work would have cost without one, at the cheapest
+API or GPUs on demand of its day, whichever was the cheaper for each model (the last plan's break-even figures, for the
+plan's own mix of models). Its work is the planned one in proportion to the tokens that came, up to what its GPUs can
+do. Where a model could be had in neither way, nothing is said.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from hardware_profiles.faults import Fault, InputError
 from planner.actuals import Actuals, Used, read_actuals
+from planner.breakeven import usd_per_mtok
 from planner.hourly import HourTable
 from planner.hours_file import read_hours
 from planner.plan import Hindsight, Miss, Plan, Price, PriceMove, Since, read_plan
@@ -166,9 +168,12 @@ def _effects(last: Last, misses: tuple[Miss, ...], period: _Period) -> dict[str,
     committed, variable = _committed(last.plan) * period.share, _variable(last, period)
     bills = _bills(last.plan, misses)
     whole = sum(bills) or 1.0
+    paid = _paid_by_workload(last, misses, period)
     parts = [
-        Part(miss.planned_tokens / 1e6, miss.actual_tokens / 1e6, committed * bill / whole, variable * bill / whole)
-        for miss, bill in zip(misses, bills, strict=True)
+        Part(
+            miss.planned_tokens / 1e6, miss.actual_tokens / 1e6, committed * bill / whole, variable * bill / whole, usd
+        )
+        for miss, bill, usd in zip(misses, bills, paid, strict=True)
     ]
     found = split(parts, actual)
     return {
@@ -177,6 +182,15 @@ def _effects(last: Last, misses: tuple[Miss, ...], period: _Period) -> dict[str,
         "utilisation_usd": found.utilisation,
         "price_usd": found.price,
     }
+
+
+def _paid_by_workload(last: Last, misses: tuple[Miss, ...], period: _Period) -> list[float | None]:
+    """What each workload paid where the usage says so; a bill knows providers, not workloads."""
+    assert last.actuals is not None
+    if last.actuals.charges:
+        return [None] * len(misses)
+    used, whole = _used(last.actuals, period), [miss.workload for miss in misses] == ["all"]
+    return [sum(row.usd or 0.0 for row in used if whole or row.workload == miss.workload) for miss in misses]
 
 
 def _bills(plan: Plan, misses: tuple[Miss, ...]) -> list[float]:
@@ -189,29 +203,38 @@ def _bills(plan: Plan, misses: tuple[Miss, ...]) -> list[float]:
 
 def _hindsights(plan: Plan, part: float, ratio: float) -> tuple[Hindsight, ...]:
     """Every commitment with what its work was worth in the period."""
-    api = _api_usd_per_mtok(plan)
-    if api is None:
-        return ()
     found = []
+    tokens = sum(supply.input_tokens + supply.output_tokens for supply in plan.supplies)
     for supply in plan.supplies:
         if supply.scheme not in ("owned", "reserved"):
             continue
         bought = [p for p in plan.purchases if p.offer == supply.name]
         use = max((p.utilisation for p in bought if p.utilisation), default=1.0)
-        mtok = (supply.input_tokens + supply.output_tokens) / 1e6 * part
-        found.append(
-            Hindsight(name=supply.name, paid_usd=supply.usd * part, worth_usd=mtok * min(ratio, 1 / use) * api)
-        )
+        work = supply.input_tokens + supply.output_tokens
+        came = min(ratio, 1 / use)
+        otherwise = _uncommitted(plan, came * work / tokens if tokens else 0.0)
+        if otherwise is None:
+            continue
+        price, names = otherwise
+        worth = work / 1e6 * part * came * price
+        found.append(Hindsight(name=supply.name, paid_usd=supply.usd * part, worth_usd=worth, instead=names))
     return tuple(found)
 
 
-def _api_usd_per_mtok(plan: Plan) -> float | None:
-    """The cheapest API for the plan's mix of models; None where one of them is not sold."""
-    prices = []
+def _uncommitted(plan: Plan, share: float) -> tuple[float, str] | None:
+    """The cheapest way without a commitment for this share of the plan's mix of models: USD per million tokens, names.
+
+    None where a model could be had neither from an API nor on demand, or where there is no work.
+    """
+    chosen = []
     for volume in plan.volumes:
-        sold = [way.usd_per_mtok for way in volume.ways if way.scheme == "api"]
-        if not sold:
+        mtok_per_h = share * volume.mtok_per_h
+        ways = [way for way in volume.ways if way.scheme in ("api", "on demand")]
+        if not ways or mtok_per_h <= 0:
             return None
-        prices.append((volume.mtok_per_h, min(sold)))
-    tokens = sum(count for count, _ in prices)
-    return sum(count * price for count, price in prices) / tokens if tokens else None
+        costs = [(usd_per_mtok(way, volume.levels, mtok_per_h), way.name) for way in ways]
+        chosen.append((mtok_per_h, *min(costs)))
+    if not chosen:
+        return None
+    mean = sum(mtok * usd for mtok, usd, _ in chosen) / sum(mtok for mtok, _, _ in chosen)
+    return mean, ", ".join(dict.fromkeys(name for _, _, name in chosen))

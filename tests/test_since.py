@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,17 +15,22 @@ from review_fixtures import HOSTILE, hours, plan
 from hardware_profiles.faults import InputError
 from planner import variance
 from planner.actuals import Charge, read_actuals
+from planner.breakeven import usd_per_mtok
 from planner.changes import changes, watch
 from planner.hourly import HourTable
 from planner.markdown import markdown
 from planner.plan import Plan, Since
 from planner.report import write_review
 from planner.since import read_last, since
-from planner.variance import Part, split
+from planner.variance import Effects, Part, split
 
 START = datetime(2027, 1, 4, tzinfo=UTC)
 AMOUNT = st.just(0.0) | st.floats(1e-3, 1e6)
-PARTS = st.lists(st.builds(Part, AMOUNT, AMOUNT, AMOUNT, AMOUNT), min_size=1, max_size=6)
+PART = st.one_of(
+    st.builds(Part, st.floats(1e-3, 1e6), AMOUNT, AMOUNT, AMOUNT),
+    st.builds(Part, st.just(0.0), AMOUNT, st.just(0.0), st.just(0.0)),
+)
+PARTS = st.lists(PART, min_size=1, max_size=6)
 
 
 def test_the_example_by_hand() -> None:
@@ -33,9 +39,49 @@ def test_the_example_by_hand() -> None:
     assert (tried.attempted, tried.failed) == (1, 0)
 
 
+PAID = st.lists(st.tuples(PART, st.floats(0, 3)), min_size=1, max_size=6)
+
+
+def _cost(part: Part, tokens: float, share: float, used: float, index: float) -> float:
+    """The product of the docstring, with the commitment whole where nothing came of the part."""
+    committed = part.committed_usd if not used else tokens * share * part.committed_usd / part.planned_mtok / used
+    return (committed + tokens * share * part.variable_usd / part.planned_mtok) * index
+
+
+@given(PAID)
+def test_each_effect_is_its_own_step_and_they_add_up_exactly(drawn: list[tuple[Part, float]]) -> None:
+    """Tokens, mix, utilisation and price are replaced one after another in the product; nothing is left over.
+
+    The bill is made from the price indices, so what was paid is not an input that the price effect could copy.
+    """
+    planned = [(part, index) for part, index in drawn if part.planned_mtok]
+    parts = [part for part, _ in planned]
+    if not parts:
+        return
+    before, after = sum(p.planned_mtok for p in parts), sum(p.actual_mtok for p in parts)
+    shares0 = [p.planned_mtok / before for p in parts]
+    shares1 = [p.actual_mtok / after if after else s for p, s in zip(parts, shares0, strict=True)]
+    used = [p.actual_mtok / p.planned_mtok for p in parts]
+    ones = [1.0] * len(parts)
+    indices = [index for _, index in planned]
+
+    def cost(tokens: float, shares: list[float], use: list[float], index: list[float]) -> float:
+        return sum(_cost(p, tokens, s, u, i) for p, s, u, i in zip(parts, shares, use, index, strict=True))
+
+    steps = [cost(before, shares0, ones, ones), cost(after, shares0, ones, ones), cost(after, shares1, ones, ones),
+             cost(after, shares1, used, ones), cost(after, shares1, used, indices)]  # fmt: skip
+    bills = [_cost(p, after, s, u, i) for p, s, u, i in zip(parts, shares1, used, indices, strict=True)]
+    found = split([replace(p, paid_usd=bill) for p, bill in zip(parts, bills, strict=True)], sum(bills))
+    effects = (found.volume, found.mix, found.utilisation, found.price)
+    size = max(1.0, *(abs(step) for step in steps))
+    for effect, start, end in zip(effects, steps, steps[1:], strict=False):
+        assert effect == pytest.approx(end - start, abs=1e-9 * size)
+    assert sum(effects) == pytest.approx(steps[-1] - steps[0], abs=1e-9 * size)
+
+
 @given(PARTS, st.floats(0, 1e7))
-def test_effects_add_up_exactly(parts: list[Part], actual: float) -> None:
-    """Volume, mix, utilisation and price are actual less planned cost, whatever the numbers."""
+def test_effects_add_up_where_only_the_whole_bill_is_known(parts: list[Part], actual: float) -> None:
+    """One index for all parts; parts that were not planned have the average cost and no mix effect of their own."""
     if sum(part.planned_mtok for part in parts) <= 0:
         return
     found = split(parts, actual)
@@ -43,6 +89,12 @@ def test_effects_add_up_exactly(parts: list[Part], actual: float) -> None:
     size = max(1.0, planned, actual, abs(found.volume), abs(found.mix), abs(found.utilisation), abs(found.price))
     total = found.volume + found.mix + found.utilisation + found.price
     assert total == pytest.approx(actual - planned, abs=1e-9 * size)
+
+
+def test_work_that_was_not_planned_is_volume_at_the_average_cost() -> None:
+    """100 million tokens at 1 USD were planned; 50 of another workload came too, and 200 USD were paid."""
+    found = split((Part(100, 100, 0, 100), Part(0, 50, 0, 0)), 200)
+    assert found == Effects(volume=50.0, mix=pytest.approx(0), utilisation=0, price=pytest.approx(50))
 
 
 @given(PARTS)
@@ -62,7 +114,9 @@ def test_a_period_as_planned_has_no_effects(parts: list[Part]) -> None:
 def test_nothing_planned_cannot_be_split() -> None:
     """There is no average cost then."""
     with pytest.raises(ValueError, match="no tokens were planned"):
-        split((Part(0, 1, 1, 1),), 5)
+        split((Part(0, 1, 0, 0),), 5)
+    with pytest.raises(ValueError, match="what was not planned has no planned cost"):
+        Part(0, 1, 1, 0)
 
 
 def _folder(tmp_path: Path) -> tuple[Path, Plan, HourTable]:
@@ -123,6 +177,24 @@ def test_a_commitment_is_judged_by_the_work_that_came(tmp_path: Path) -> None:
     assert server.worth_usd == pytest.approx(0.6 * 46_000 / 2 * 0.5 * 0.9)
     more = since(read_last(folder, (_usage(tmp_path / "u.csv", table, 9, 1.0),)), made.prices)
     assert more.hindsights[0].worth_usd == pytest.approx(0.6 * 46_000 / 2 / 0.81 * 0.9)
+
+
+def test_a_commitment_is_judged_by_gpus_on_demand_where_they_were_cheaper(tmp_path: Path) -> None:
+    """GPUs by the hour at a tenth of the API's price: they are named, and the work is worth that price."""
+    folder, made, table = _folder(tmp_path)
+    last = read_last(folder, (_usage(tmp_path / "u.csv", table, 1.0, 1.0),))
+    (volume,) = last.plan.volumes
+    hourly = volume.ways[2].model_copy(update={"usd_per_gpu_h": 0.05})
+    cheap = volume.model_copy(update={"ways": (*volume.ways[:2], hourly)})
+    told = since(replace(last, plan=last.plan.model_copy(update={"volumes": (cheap,)})), made.prices)
+    by_api = since(last, made.prices)
+    assert {h.instead for h in told.hindsights} == {"hourly"}
+    assert {h.instead for h in by_api.hindsights} == {"Example API, llama-3-8b"}
+    supply = next(s for s in made.supplies if s.name == told.hindsights[0].name)
+    tokens = supply.input_tokens + supply.output_tokens
+    part = tokens / sum(s.input_tokens + s.output_tokens for s in made.supplies)
+    price = usd_per_mtok(hourly, volume.levels, part * volume.mtok_per_h)
+    assert told.hindsights[0].worth_usd == pytest.approx(tokens / 1e6 / 2 * price, rel=1e-6)
 
 
 def test_a_focus_bill_is_read(tmp_path: Path) -> None:
