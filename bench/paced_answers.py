@@ -99,7 +99,9 @@ def token_chunk(stream: Stream, count: int, *, text: bool) -> bytes:
 
 def event(stream: Stream, choices: list[dict[str, Any]], **more: Any) -> bytes:
     """One SSE event in one HTTP chunk."""
-    content = orjson.dumps({"id": f"cmpl-{stream.serial}", "model": "paced", "choices": choices, **more})
+    kind = "chat.completion.chunk" if "messages" in stream.body else "text_completion"
+    told = {"id": f"cmpl-{stream.serial}", "object": kind, "model": "paced", "choices": choices, **more}
+    content = orjson.dumps(told)
     data = b"data: " + content + (b"\r\n\r\n" if stream.fault == "crlf" else b"\n\n")
     return data if stream.fault in ("length", "eof") else http_chunk(data)
 

@@ -14,6 +14,7 @@ each have one core. Per client, in one run and therefore comparable:
 
     python benchmarks/client_truth.py                        # the floor, ours and Locust's FastHttp, two ways each
     python benchmarks/client_truth.py --vllm-python PATH     # and `vllm bench serve` of that environment
+    python benchmarks/client_truth.py --peers ENVIRONMENT    # and GuideLLM and AIPerf where they are installed there
 
 The servers's own lateness against its law is printed too: on a busy machine trust the ratios, not the milliseconds.
 """
@@ -146,6 +147,16 @@ def vllm_serve(url: str, setting: Setting) -> Streams:
     return seen
 
 
+def peer(name: str, program: Path) -> Callable[[str, Setting], Streams]:
+    from peers import PEERS  # beside this script
+
+    def client(url: str, setting: Setting) -> Streams:
+        many = {"streams": setting.streams, "tokens": setting.tokens}
+        return PEERS[name](program, url, **many, folder=setting.folder, run=lambda command: _run(command, setting))
+
+    return client
+
+
 def _tokenizer(folder: Path) -> Path:
     """A tokenizer of whole words, made here, because vLLM's client insists on one."""
     path = folder / "tokenizer"
@@ -197,7 +208,7 @@ def compare(name: str, seen: Streams, truth: Truth, samples: list[tuple[float, f
     every = np.concatenate(gaps) if gaps else np.full(1, np.nan)
     return Result(
         client=name,
-        kept=in_time / (len(whole) * setting.tokens),
+        kept=in_time / (len(whole) * setting.tokens) if gaps else float("nan"),
         ttft_ms=tuple(np.percentile(ttft, [50, 99]) * 1e3),
         gap_ms=tuple(np.percentile(every, [50, 99]) * 1e3),
         cpu_us=float(spent[1] - spent[0]) * 1e6 / (len(whole) * setting.tokens),
@@ -258,6 +269,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--repeat", type=int, default=3, help="rounds; the clients take turns in each")
     parser.add_argument("--vllm-python", type=Path, help="Python of an environment with vLLM")
+    parser.add_argument("--peers", type=Path, help="folder of an environment with GuideLLM or AIPerf")
     parser.add_argument("--only", nargs="*", help="some of the clients, by their names")
     parser.add_argument("--nice", type=int, default=-10, help="priority of server and clients where we may raise it")
     arguments = parser.parse_args()
@@ -267,6 +279,12 @@ def main() -> None:
     clients |= {"Locust FastHttp readline": naive("readline"), "Locust FastHttp iter_lines": naive("iter_lines")}
     if arguments.vllm_python:
         clients["vllm bench serve"] = vllm_serve
+    for name in ("guidellm", "aiperf") if arguments.peers else ():
+        program = arguments.peers.absolute() / "bin" / name
+        if program.exists():
+            clients[name] = peer(name, program)
+        else:
+            print(f"{name}: not installed in {arguments.peers}")
     if arguments.only:
         clients = {name: client for name, client in clients.items() if any(part in name for part in arguments.only)}
     try:
