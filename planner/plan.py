@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from hardware_profiles.curve import Kind, Value, write_text
 from hardware_profiles.faults import Faults
-from planner.plan_compared import LAST_PLAN, Baseline, Hindsight, Miss, PriceMove, Sensitivity, Since
+from planner.plan_compared import LAST_PLAN, Baseline, Hindsight, Kept, Miss, PriceMove, Sensitivity, Since
 from planner.plan_explained import Explained
 from planner.plan_parts import (
     SUPPLY_ORDER,
@@ -41,7 +41,7 @@ from planner.plan_parts import (
 
 __all__ = [
     "FORMAT", "LAST_PLAN", "SUPPLY_ORDER", "Amount", "Baseline", "Deployed", "Explained", "Hidden", "Hindsight",
-    "Levels", "Miss", "Month", "Plan", "Price", "PriceMove", "Purchase", "Scheme", "SeenPoint", "SeenShape",
+    "Kept", "Levels", "Miss", "Month", "Plan", "Price", "PriceMove", "Purchase", "Scheme", "SeenPoint", "SeenShape",
     "Sensitivity", "Served", "Since", "Source", "Supply", "Volume", "Way", "read_plan", "write_plan",
 ]  # fmt: skip
 
@@ -88,6 +88,8 @@ class Plan(Value):
     since: Since | None = None
     hidden: tuple[Hidden, ...] = ()
     """What the hidden costs of plan.toml come to; one that it does not state is not here."""
+    kept: Kept | None = None
+    """Why this is not the cheapest plan found; None: it is."""
     explained: Explained | None = None
     """None where `--explain` was not asked for."""
 

@@ -24,6 +24,16 @@ class Baseline(Value):
     """Whether a rule of plan.toml rules it out; `usd` is None then."""
 
 
+class Kept(Value):
+    """The fleet that is kept although a cheaper plan was found, because the gap asked for does not tell them apart."""
+
+    what: str
+    extra_usd: float
+    """What it costs more; it is in the bill."""
+    cheapest_usd: float
+    says: str
+
+
 class Sensitivity(Value):
     """One figure moved to both ends of a range (factors of what the plan assumes), everything decided again."""
 

@@ -28,6 +28,12 @@ class Fixed:
 
 def fixed(case: Case, last: Plan) -> Fixed | str:
     """The last plan's purchases as GPUs that are there; or, in words, why that cannot be done."""
+    buy = bought(case, last)
+    return buy if isinstance(buy, str) else Fixed(held(case.problem, buy), _usd(case.problem, buy))
+
+
+def bought(case: Case, last: Plan) -> Array | str:
+    """[O, M] units of the last plan's purchases in today's offers and epochs; or, in words, why that cannot be told."""
     problem = case.problem
     index = {info.label: o for o, info in enumerate(case.offers)}
     signed = [p for p in last.purchases if p.scheme in _SIGNED]
@@ -42,7 +48,7 @@ def fixed(case: Case, last: Plan) -> Fixed | str:
         m = _epoch(problem, purchase)
         if m is not None:
             buy[index[purchase.offer], m] += purchase.units
-    return Fixed(_held(problem, buy), _usd(problem, buy))
+    return buy
 
 
 def _epoch(problem: Problem, purchase: Purchase) -> int | None:
@@ -53,7 +59,8 @@ def _epoch(problem: Problem, purchase: Purchase) -> int | None:
     return 0 if len(names) == 1 or purchase.epoch < names[0] else None
 
 
-def _held(problem: Problem, buy: Array) -> Problem:
+def held(problem: Problem, buy: Array) -> Problem:
+    """The problem in which these purchases are there and nothing more can be bought."""
     active = problem.active_units(buy)
     offers = tuple(
         _there(problem, offer, tuple(active[o].tolist())) if offer.bought else offer

@@ -15,6 +15,7 @@ from planner.beside import hidden_amounts, migration
 from planner.explain import Asked, explain
 from planner.hourly import HourTable
 from planner.inputs import Checked, check_inputs
+from planner.keep import keep
 from planner.names import slugs
 from planner.outcome import make_plan
 from planner.plan import Plan, Sensitivity
@@ -25,6 +26,8 @@ from planner.whatif import sensitivities
 
 BASELINE_SHARE = 0.5
 """Of the plan's time limit, for all baselines together."""
+KEEP_SHARE = 0.25
+"""Of the plan's time limit, for each fleet that might be kept."""
 _LONGEST_NAME = 100
 
 
@@ -95,13 +98,16 @@ def review(
     except ImpossibleError as error:
         remedy = "loosen max_owned_gpus or max_kw in plan.toml, or give a longer --time-limit"
         raise InputError(Fault(str(error), remedy)) from None
+    step("comparing with what is there and the last plan")
+    before = None if last is None else last.plan
+    solution, kept = keep(case, solution, before, gap=wanted.gap, time_limit_s=wanted.time_limit_s * KEEP_SHARE)
     each_s = wanted.time_limit_s * BASELINE_SHARE / 5
     others_s = wanted.time_limit_s * BASELINE_SHARE
     strategies = baselines(
         case,
         gap=max(wanted.gap, 0.01),
         time_limit_s=others_s,
-        last=None if last is None else last.plan,
+        last=before,
         progress=lambda s: step(f"pricing {s}"),
     )
     moved: tuple[Sensitivity, ...] = ()
@@ -123,9 +129,11 @@ def review(
             time_limit_s=wanted.time_limit_s,
             progress=lambda question: step(f"asking: {question}"),
         )
-    swaps = migration(plan, None if last is None else last.plan, case.plan.hidden_costs.migration_usd_per_swap)
+    swaps = migration(plan, before, case.plan.hidden_costs.migration_usd_per_swap)
     hidden = (*hidden_amounts(case, solution), *swaps)
-    told = {"sensitivities": moved, "since": changed, "explained": explained, "hidden": hidden}
+    told: dict[str, object] = {"sensitivities": moved, "since": changed, "explained": explained, "hidden": hidden}
+    if kept is not None:
+        told |= {"kept": kept, "headline": (kept.says, *plan.headline)}
     plan = plan.model_copy(update=told)
     step("writing")
     return Review(plan, hours, case, write_review(plan, hours, folder))
