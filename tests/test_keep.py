@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from planner_cases import GPU, PER_GPU_H, PLAN, Row, Told, forecast, on_demand, reserved, told, write
+from planner_cases import GPU, PER_GPU_H, PLAN, TODAY, Row, Told, forecast, on_demand, reserved, told, write
 
 from planner.check import check
 from planner.keep import LAST, THERE, keep, with_fleet
 from planner.plan import Plan
+from planner.review import Wanted, review
 
 FLAT = forecast(24, {"chat": 4 * PER_GPU_H})
 RENTED = PLAN + '[policy]\nforbid = ["buy", "api"]\n'
@@ -91,3 +92,24 @@ def test_a_fleet_that_is_kept_is_used_as_well_as_it_can_be(tmp_path: Path) -> No
     assert again is not None
     assert again.cost_usd == pytest.approx(answer.solution.cost_usd)
     assert again.bound_usd == answer.solution.bound_usd
+
+
+def test_a_review_says_first_what_is_kept_and_explains_it(tmp_path: Path) -> None:
+    """Two quarters on the command's own path: the second keeps, says so first, and explains the plan that it kept."""
+    before = write(tmp_path / "a", plan=RENTED, rows=FLAT, offers=[on_demand(), reserved("a", 0.6)])
+    offers = [on_demand(), reserved("a", 0.6), reserved("b", 0.5982, months=6)]
+    after = write(tmp_path / "b", plan=RENTED, rows=FLAT, offers=offers)
+    common = {"plan": None, "model": None, "gap": 0.005, "time_limit_s": 20.0, "today": TODAY}
+    reports = tmp_path / "reports"
+    first = review(Wanted(before, profiles=tmp_path / "a/profiles", name="one", reports=reports, **common))
+    second = review(
+        Wanted(after, profiles=tmp_path / "b/profiles", name="two", reports=reports, explain=True,
+               last=reports / "one", **common)
+    )  # fmt: skip
+    assert first.plan.kept is None
+    assert second.plan.kept is not None
+    assert second.plan.headline[0] == second.plan.kept.says
+    assert {p.provider for p in second.plan.purchases} == {"a"}
+    assert second.plan.explained is not None
+    assert [w.name for w in second.plan.explained.supplies] == [f"{GPU} reserved 12 months at a"]
+    assert second.plan.explained.supplies[0].difference_usd < 0
