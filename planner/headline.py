@@ -101,9 +101,8 @@ def _to_sign(case: Case, purchases: tuple[Purchase, ...]) -> str:
             seller = "at the surveyed market price" if same[0].provider == MARKET else f"of {same[0].provider}"
             parts.append(f"commit to {gpus} {seller} for {count(same[0].term_months or 0, 'month')}{_when(same)}")
         elif same[0].scheme == "commitment":
-            per_h = sum(p.usd_per_h or 0.0 for p in same)
             parts.append(
-                f"commit to spending {per_h:,.2f} USD per hour at {same[0].provider} for "
+                f"commit to spending {_most_usd_per_h(case, same):,.2f} USD per hour at {same[0].provider} for "
                 f"{count(same[0].term_months or 0, 'month')}{_when(same)}"
             )
     if not parts and not any(info.scheme in ("owned", "reserved", "commitment") for info in case.offers):
@@ -112,6 +111,17 @@ def _to_sign(case: Case, purchases: tuple[Purchase, ...]) -> str:
         return "Sign nothing: neither owning nor reserving GPUs pays at this demand."
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _most_usd_per_h(case: Case, same: list[Purchase]) -> float:
+    """The most that commitments owe in any hour: those that renew others are not added to them."""
+    epochs = case.problem.epochs
+    owed = [0.0] * (len(epochs) + max((p.term_months or 0) + (p.lead_months or 0) for p in same))
+    for purchase in same:
+        first = [epoch.name for epoch in epochs].index(purchase.epoch) + (purchase.lead_months or 0)
+        for m in range(first, first + (purchase.term_months or 0)):
+            owed[m] += purchase.usd_per_h or 0.0
+    return max(owed)
 
 
 def _when(same: list[Purchase]) -> str:
