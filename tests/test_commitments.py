@@ -131,7 +131,7 @@ def test_the_first_screen_and_the_calendar_say_it_in_usd_per_hour(tmp_path: Path
     plan = PLAN + "[horizon]\nmonths = 2\ndiscount_rate_per_year = 0.01\n" + CLOUD
     answer = told(write(tmp_path, plan=plan, rows=HALF, offers=[on_demand(), commitment(months=2)]))
     assert "ommit to spending 1.20 USD per hour at rent for 2 months" in answer.plan.headline[0]
-    assert calendar_of(answer.plan)[0].what == "sign spend commitment 2 months at rent: 1.2 USD per hour"
+    assert calendar_of(answer.plan)[0].what == "sign spend commitment 2 months at rent: USD 1.20 an hour"
 
 
 def test_forbidden_it_is_not_signed_and_not_missed(tmp_path: Path) -> None:
