@@ -24,12 +24,10 @@ from bench.records import Floats, Records
 from bench.schedule import Stage
 from bench.sure import effective, percentiles, rate, wilson
 from hardware_profiles.curve import Estimate, Point, Sample, Shape
-from hardware_profiles.slo import Slo
+from hardware_profiles.slo import SLACK_CAP, Slo
 
 FEWEST_E2E = 10
 """A window of fewer E2E times than this cannot be told to be steady."""
-SLACK_CAP = 3.0
-"""A request that took 100 times its limit tells no more about the queue than one that took three times."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from typing import Literal
 import numpy as np
 
 from hardware_profiles.curve import Estimate, Point, Statistic
-from hardware_profiles.slo import Latency, Slo, blocks, effective_requests, served_share, student_t
+from hardware_profiles.independent import t_quantile
+from hardware_profiles.slo import Latency, Slo, effective_requests, served_share
 
 Band = Literal["low", "mid", "high"]
 
@@ -54,10 +55,9 @@ def _from_sample(point: Point, slo: Slo, band: Band) -> Strain:
     ratios = np.array([[slo.ratios(request)[name] for name in limits] for request in point.sample])
     largest = ratios.max(axis=1)
     level = slo.attainment / served_share(point)
-    cut = blocks(point)
-    if band != "mid" and cut is not None and cut >= 2:
-        late = (largest > np.quantile(largest, level, method="inverted_cdf")).astype(np.float64)
-        half = student_t(cut) * math.sqrt(level * (1 - level) / effective_requests(late, point))
+    worth = effective_requests(point, slo)
+    if band != "mid" and worth >= 2:
+        half = t_quantile(worth - 1) * math.sqrt(level * (1 - level) / worth)
         level = min(max(level + half if band == "low" else level - half, 0.0), 1.0)
     value = float(np.quantile(largest, level, method="inverted_cdf"))
     worst = ratios[largest >= value].argmax(axis=1)
