@@ -130,8 +130,8 @@ def text_cell(text: str) -> str:
 
 
 def _height(row: Sequence[Cell], widths: Sequence[int], *, bold: bool = False) -> float:
-    """Points for the row's longest text; a line of words is about a tenth shorter than its column is wide."""
-    room = 0.8 if bold else 0.9
+    """Points for the row's longest text: a column is as wide as so many digits, and most letters are narrower."""
+    room = 0.85 if bold else 1.05
     lines = [math.ceil(len(cell) / (room * width)) for cell, width in zip(row, widths, strict=False)
              if isinstance(cell, str)]  # fmt: skip
     return _LINE_POINTS * min(max([1, *lines]), 20)

@@ -2,12 +2,14 @@
 
 `settle` turns a divisible dispatch into one that can be paid. Few hours are solved exactly, each as the whole-number
 programme it is. Many start from the divisible answer rounded up, down and to the nearest, and then move: one replica
-more here, one fewer there. The duals at the present number say what a move can save at most (the hour's cost is convex
-in its replicas), so only hours in which that is something are tried again, all together, by shared bases.
+more here, one fewer there, all hours together by shared bases. The duals at the present number say what a move can save
+at most (the hour's cost is convex in its replicas), so every hour tries its most promising move. Where moves end, trees
+(`trees.py`) grown in the hours that miss most propose other numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +18,7 @@ from planner.dispatch import Dispatch, Hours, Priced, dispatch, right_hand_sides
 from planner.problem import Array, Blocks, Ints
 from planner.reduced import Reduced, reduce
 from planner.same_matrix import SameMatrix
-from planner.shared_bases import solve_many
+from planner.shared_bases import lowest, solve_many
 from planner.solver import Fleet, HourMatrix
 from planner.trees import Asked, Hour, Terms, bounds, grow, nearest, promises
 
@@ -24,39 +26,55 @@ SLACK = 1e-7
 _FEW = 300
 _MOST_TREES = 200
 _NODES = 40
+_MOVES = 12
+_HARDLY = 1e-5
+_MOST_OF, _WORTH_IT = 0.9, 0.03
 _BATCH = 10
 _NEAR = 500
 
 
-def settle(hours: Hours, fleet: Fleet, blocks: Blocks, priced: Priced, allowed_usd: float = 0.0) -> Dispatch:
+def settle(
+    hours: Hours,
+    fleet: Fleet,
+    blocks: Blocks,
+    priced: Priced,
+    *,
+    allowed_usd: float = 0.0,
+    known: Dispatch | None = None,
+) -> Dispatch:
     """The dispatch of `fleet` with whole on-demand replicas and units, never cheaper than the divisible one.
 
     With many hours the search for better whole numbers ends when all hours together can be shown to cost at most
-    `allowed_usd` (present value) too much, or when more trees no longer help.
+    `allowed_usd` (present value) too much, or when more trees no longer help; it begins with what is `known`.
     """
     divisible = priced.full
     rented = _Rented(hours, fleet, blocks)
     relaxed = divisible.values[:, rented.columns]
-    fractional = rented.fractional(relaxed)
-    given = relaxed.copy()
-    if not len(fractional):
-        return rented.dispatch(given, divisible, fractional)
-    part = Blocks(blocks.epoch[fractional], blocks.weight_h[fractional], blocks.demand[fractional])
-    inside = _Rented(hours, fleet, part)
-    if len(part) <= _FEW:
-        given[fractional] = _exactly(inside)
-    else:
-        given[fractional] = _guessed(inside, relaxed[fractional], divisible.usd_per_h[fractional], allowed_usd)
-    return rented.dispatch(given, divisible, fractional)
+    rows = rented.fractional(relaxed)
+    values = divisible.values.copy()
+    if len(rows):
+        inside = _Rented(hours, fleet, Blocks(blocks.epoch[rows], blocks.weight_h[rows], blocks.demand[rows]))
+        if len(rows) <= _FEW:
+            given = _exactly(inside)
+            x = inside.solve(given, np.arange(len(rows))).x
+        else:
+            start = None if known is None else known.values[np.ix_(rows, rented.columns)]
+            guess = _Guess(inside, relaxed[rows], divisible.usd_per_h[rows], allowed_usd, start)
+            given, x = guess.whole, guess.now.x
+        values[rows] = inside.values(given, x)
+    return rented.exactly_whole(divisible, values)
 
 
-def settled_as(hours: Hours, fleet: Fleet, blocks: Blocks, values: Array) -> Dispatch:
-    """The dispatch with the rented replicas of `values` (a whole-number answer), priced anew."""
-    priced = dispatch(hours, fleet, blocks)
+def settled_as(hours: Hours, fleet: Fleet, blocks: Blocks, wanted: Array) -> Dispatch:
+    """The dispatch with the rented replicas of `wanted` (a whole-number answer), priced anew."""
+    divisible = dispatch(hours, fleet, blocks).full
     rented = _Rented(hours, fleet, blocks)
-    given = values[:, rented.columns]
-    changed = np.flatnonzero((given != priced.full.values[:, rented.columns]).any(axis=1))
-    return rented.dispatch(given, priced.full, changed)
+    given, values = wanted[:, rented.columns], divisible.values.copy()
+    rows = np.flatnonzero((given != values[:, rented.columns]).any(axis=1))
+    if len(rows):
+        x = rented.solve(given[rows], rows).x
+        values[rows] = rented.values(given[rows], x, rows)
+    return rented.exactly_whole(divisible, values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,60 +146,134 @@ class _Rented:
 
     def solve(self, rented: Array, rows: Ints) -> _Hour:
         """The blocks in `rows` with these replicas."""
-        epoch, reduced, tariff = self.blocks.epoch[rows], self.reduced, self.hours.tariff
-        units = self.units(rented)
-        fits = ((units <= self.most[epoch] + SLACK) & (rented.min(axis=1, keepdims=True) >= 0)).all(axis=1)
-        usd = np.where(fits, (units * self.usd_per_unit[epoch]).sum(axis=1), np.inf)
+        reduced, tariff = self.reduced, self.hours.tariff
+        usd, b = self._fixed(rented, rows)
         x = np.zeros((len(rows), reduced.coefficients.shape[1]))
         replica = np.zeros((len(rows), len(tariff.gpus)))
         names = tuple(self.matrix.rows[r] for r in reduced.rows)
-        b = self.base[rows] - rented @ self.matrix.coefficients[:, self.columns].T
-        for m, group in same_prices(self.matrix):
-            here = np.flatnonzero(fits & np.isin(epoch, group))
-            if len(here):
-                optima = solve_many(reduced.coefficients, reduced.equality, reduced.cost_usd[m],
-                                    b[here][:, reduced.rows], self.hours.bases_of(reduced))  # fmt: skip
-                x[here] = optima.x
-                usd[here] += optima.x @ reduced.cost_usd[m]
-                prices = tariff.from_duals(m, names, optima.dual, rent=False)
-                replica[here] = (prices.gpu_h * tariff.gpus)[optima.basis]
+        for m, here in self._priced_alike(usd, rows):
+            cost = reduced.cost_usd[m]
+            optima = solve_many(reduced.coefficients, reduced.equality, cost, b[here], self.hours.bases_of(reduced))
+            x[here] = optima.x
+            usd[here] += optima.x @ cost
+            prices = tariff.from_duals(m, names, optima.dual, rent=False)
+            replica[here] = (prices.gpu_h * tariff.gpus)[optima.basis]
         return _Hour(usd, x, replica)
 
-    def dispatch(self, rented: Array, divisible: Dispatch, changed: Ints) -> Dispatch:
-        """The divisible dispatch, changed blocks as they are with these replicas; what is whole to a hair, exactly."""
-        values = divisible.values.copy()
-        if len(changed):
-            solved = self.solve(rented[changed], changed)
-            values[changed] = self.reduced.expand(self.blocks.epoch[changed], solved.x)
-        rented = np.where(self.divisible, rented, np.round(rented))
+    def at_least(self, rented: Array, rows: Ints) -> Array:
+        """What the blocks in `rows` cost at least with these replicas, as far as prices met before tell."""
+        usd, b = self._fixed(rented, rows)
+        reduced = self.reduced
+        for m, here in self._priced_alike(usd, rows):
+            bases = self.hours.bases_of(reduced)
+            usd[here] += lowest(reduced.coefficients, reduced.equality, reduced.cost_usd[m], b[here], bases)
+        return usd
+
+    def _fixed(self, rented: Array, rows: Ints) -> tuple[Array, Array]:
+        """What these replicas cost by the hour (infinite beyond the stock), and the right-hand side that they leave."""
+        epoch, units = self.blocks.epoch[rows], self.units(rented)
+        fits = ((units <= self.most[epoch] + SLACK) & (rented.min(axis=1, keepdims=True) >= 0)).all(axis=1)
+        usd = np.where(fits, (units * self.usd_per_unit[epoch]).sum(axis=1), np.inf)
+        b = self.base[rows] - rented @ self.matrix.coefficients[:, self.columns].T
+        return usd, b[:, self.reduced.rows]
+
+    def _priced_alike(self, usd: Array, rows: Ints) -> Iterator[tuple[int, Ints]]:
+        """Places in `rows` of the blocks that have a finite price so far, by price book."""
+        for m, group in same_prices(self.matrix):
+            here = np.flatnonzero(np.isfinite(usd) & np.isin(self.blocks.epoch[rows], group))
+            if len(here):
+                yield m, here
+
+    def values(self, rented: Array, x: Array, rows: Ints | None = None) -> Array:
+        """All columns of the blocks in `rows` (all of them without) from these replicas and the rest of the answer."""
+        values = self.reduced.expand(self.blocks.epoch if rows is None else self.blocks.epoch[rows], x)
         values[:, self.columns] = rented
-        values[:, self.on] = self.units(rented)
+        return values
+
+    def exactly_whole(self, divisible: Dispatch, values: Array) -> Dispatch:
+        """A dispatch with these values, what is whole to a hair made so, and the units that the replicas take."""
+        rented = values[:, self.columns]
+        values[:, self.columns] = np.where(self.divisible, rented, np.round(rented))
+        values[:, self.on] = self.units(values[:, self.columns])
         usd = (values * self.matrix.cost_usd[self.blocks.epoch]).sum(axis=1)
         return replace(divisible, values=values, usd_per_h=usd)
 
 
-def _guessed(rented: _Rented, relaxed: Array, priced_usd: Array, allowed_usd: float) -> Array:
-    """Rounded up, down and to the nearest; then whole numbers from trees grown where most is missing."""
-    everything = np.arange(len(relaxed))
-    whole = np.where(rented.divisible, relaxed, np.ceil(relaxed - SLACK))
-    now = rented.solve(whole, everything)
-    for rounding in (np.floor(relaxed + SLACK), np.round(relaxed)):
-        trial = np.where(rented.divisible, relaxed, rounding)
-        _take(rented, whole, now, trial, everything)
-    missing = rented.present_h * (now.usd - priced_usd)
-    for m, group in same_prices(rented.matrix):
-        here = np.flatnonzero(np.isin(rented.blocks.epoch, group))
-        if len(here):
-            share = float(missing[here].sum()) / max(float(missing.sum()), 1e-300)
-            _Growth(rented, m, here, allowed_usd * share).run(whole, now, relaxed, priced_usd)
-    return whole
+class _Guess:
+    """Whole numbers for many hours: rounded, then moved, then proposed by trees, until little can be missing."""
+
+    def __init__(
+        self, rented: _Rented, relaxed: Array, least_usd: Array, allowed_usd: float, start: Array | None
+    ) -> None:
+        self.rented, self.least_usd, self.allowed_usd = rented, least_usd, allowed_usd
+        self.whole = np.where(rented.divisible, relaxed, np.round(relaxed) if start is None else start)
+        everything = np.arange(len(relaxed))
+        self.now = rented.solve(self.whole, everything)
+        for rounding in (np.ceil(relaxed - SLACK), np.floor(relaxed + SLACK), 0 * relaxed) if start is None else ():
+            self.take(np.where(rented.divisible, relaxed, rounding), everything)
+        self._move()
+        self._grow(relaxed)
+
+    @property
+    def missing(self) -> Array:
+        """[t] what each block may cost too much, present value."""
+        missing: Array = self.rented.present_h * (self.now.usd - self.least_usd)
+        return missing
+
+    def take(self, trial: Array, rows: Ints) -> Ints:
+        """Put `trial` in place wherever it is cheaper; returns where."""
+        now, changed = self.now, np.flatnonzero((trial != self.whole[rows]).any(axis=1))
+        if not len(changed):
+            return rows[:0]
+        hopeful = self.rented.at_least(trial[changed], rows[changed]) < now.usd[rows[changed]] * (1 - _HARDLY)
+        changed = changed[hopeful]
+        solved = self.rented.solve(trial[changed], rows[changed])
+        better = np.flatnonzero(solved.usd < now.usd[rows[changed]] * (1 - 1e-9))
+        place = rows[changed][better]
+        self.whole[place] = trial[changed][better]
+        now.usd[place], now.x[place] = solved.usd[better], solved.x[better]
+        now.replica_usd[place] = solved.replica_usd[better]
+        return place
+
+    def _move(self) -> None:
+        """One replica more or fewer, where the prices of capacity promise most, until it no longer helps."""
+        rented = self.rented
+        everything, count = np.arange(len(self.whole)), self.whole.shape[1]
+        price = rented.usd_per_unit[rented.blocks.epoch] @ rented.units_per_replica
+        tried = np.zeros((len(self.whole), 2 * count), dtype=bool)
+        before = float(self.missing.sum())
+        for _ in range(_MOVES):
+            saved = np.where(rented.divisible, 0.0, self.now.replica_usd[:, rented.deployment] - price)
+            saved = np.hstack([saved, np.where(self.whole > SLACK, -saved, 0.0)])
+            saved[tried] = 0.0
+            move = np.argmax(saved, axis=1)
+            at_most = np.minimum(saved[everything, move], self.now.usd - self.least_usd) * rented.present_h
+            order = np.argsort(-at_most, kind="stable")
+            rows = order[: int(np.searchsorted(np.cumsum(at_most[order]), _MOST_OF * at_most.sum())) + 1]
+            trial = self.whole[rows]
+            trial[np.arange(len(rows)), move[rows] % count] += np.where(move[rows] < count, 1.0, -1.0)
+            tried[rows, move[rows]] = True
+            tried[self.take(trial, rows)] = False
+            missing = float(self.missing.sum())
+            if missing <= self.allowed_usd or missing > (1 - _WORTH_IT) * before:
+                return
+            before = missing
+
+    def _grow(self, relaxed: Array) -> None:
+        """Trees for one price book after the other, until all hours together miss no more than is allowed."""
+        for m, group in same_prices(self.rented.matrix):
+            here, missing = np.flatnonzero(np.isin(self.rented.blocks.epoch, group)), self.missing
+            if len(here) and missing.sum() > self.allowed_usd:
+                share = float(missing[here].sum() / missing.sum())
+                _Growth(self, m, here, self.allowed_usd * share).run(relaxed)
 
 
 class _Growth:
     """Trees for the hours of one price book, until what is known to be missing is little."""
 
-    def __init__(self, rented: _Rented, m: int, here: Ints, allowed_usd: float) -> None:
-        self.rented, self.m, self.here, self.allowed_usd = rented, m, here, allowed_usd
+    def __init__(self, guess: _Guess, m: int, here: Ints, allowed_usd: float) -> None:
+        rented = guess.rented
+        self.guess, self.rented, self.m, self.here, self.allowed_usd = guess, rented, m, here, allowed_usd
         self.problem = rented.hours.problem
         self.solver = Hour(rented.hours, rented.blocks, m, rented.matrix)
         self.step = self.solver.steps
@@ -197,8 +289,8 @@ class _Growth:
         most = np.where(np.isfinite(usd), np.inf, 0.0)
         return Terms(np.where(np.isfinite(usd), usd, 0.0) * self.step, most, rented.replicas[:, epoch])
 
-    def run(self, whole: Array, now: _Hour, relaxed: Array, least_usd: Array) -> None:
-        here = self.here
+    def run(self, relaxed: Array) -> None:
+        here, now, least_usd = self.here, self.guess.now, self.guess.least_usd
         reference = np.zeros((len(here), len(self.step)))
         for column, d in enumerate(self.rented.deployment):
             reference[:, d] += relaxed[here, column] / self.step[d]
@@ -207,7 +299,7 @@ class _Growth:
             for epoch in np.unique(self.epochs)
             for mine in [np.flatnonzero(self.epochs == epoch)]
         ]
-        bound, guess = least_usd[here].copy(), np.full(len(here), np.inf)
+        bound, promised = least_usd[here].copy(), np.full(len(here), np.inf)
         point = np.zeros((len(here), len(self.step)))
         tried = np.zeros(len(here), dtype=bool)
         reached = []
@@ -224,35 +316,24 @@ class _Growth:
                 near = nearest(self.solver, tree, asked, _NEAR)
                 rows, few = mine[near], asked.take(near)
                 bound[rows] = np.maximum(bound[rows], bounds(self.solver, tree, few))
+                if not len(tree.points):  # no whole N was met on the way: the tree promises nothing
+                    continue
                 number, least = promises(self.solver, tree, few)
-                lower = least < guess[rows]
-                guess[rows[lower]], point[rows[lower]] = least[lower], number[lower]
+                lower = least < promised[rows]
+                promised[rows[lower]], point[rows[lower]] = least[lower], number[lower]
             if count % _BATCH == _BATCH - 1:
-                self._try(whole, now, guess, point)
-                guess[:] = np.inf
+                self._try(promised, point)
+                promised[:] = np.inf
                 reached.append(float(self.weight @ now.usd[here]))
                 if len(reached) > 3 and reached[-3] - reached[-1] < self.allowed_usd / 2:
                     return
-        self._try(whole, now, guess, point)
+        self._try(promised, point)
 
-    def _try(self, whole: Array, now: _Hour, guess: Array, point: Array) -> None:
-        rows = np.flatnonzero(guess < now.usd[self.here] * (1 - 1e-4))
+    def _try(self, promised: Array, point: Array) -> None:
+        rows = np.flatnonzero(promised < self.guess.now.usd[self.here] * (1 - 1e-4))
         if len(rows):
             trial = self.rented.columns_of(point[rows] * self.step, self.here[rows])
-            _take(self.rented, whole, now, trial, self.here[rows])
-
-
-def _take(rented: _Rented, whole: Array, now: _Hour, trial: Array, rows: Ints) -> Ints:
-    """Put `trial` in place wherever it is cheaper (`whole` and `now` change in place); returns where."""
-    changed = np.flatnonzero((trial != whole[rows]).any(axis=1))
-    if not len(changed):
-        return rows[:0]
-    solved = rented.solve(trial[changed], rows[changed])
-    better = np.flatnonzero(solved.usd < now.usd[rows[changed]] * (1 - 1e-9))
-    place = rows[changed][better]
-    whole[place] = trial[changed][better]
-    now.usd[place] = solved.usd[better]
-    return place
+            self.guess.take(trial, self.here[rows])
 
 
 def _exactly(rented: _Rented) -> Array:
