@@ -61,20 +61,21 @@ def nearest(case: Case, solution: Solution, count: int = _COUNT) -> tuple[Candid
     return tuple(sorted(known, key=lambda candidate: (candidate.ratio, candidate.label))[:count])
 
 
-def entry(case: Case, candidate: Candidate, gap: float, limit_s: float) -> Entry:
-    """Halve between the lowest factor and today's price."""
-    each_s = limit_s / (1 + _HALVINGS)
+def entry(case: Case, candidate: Candidate, gap: float, limit_s: float) -> Entry | None:
+    """Halve between the lowest factor and today's price; None where a plan was not proven in its part of the time."""
     used, unused = None, 1.0
-    if _is_used(case, candidate, LOWEST, gap, each_s):
-        used = LOWEST
-        for _ in range(_HALVINGS):
-            middle = (used + unused) / 2
-            if _is_used(case, candidate, middle, gap, each_s):
-                used = middle
-            else:
-                unused = middle
-    else:
-        unused = LOWEST
+    factor = LOWEST
+    for _ in range(1 + _HALVINGS):
+        solution = solve(at_price(case.problem, candidate, factor), gap=gap, time_limit_s=limit_s / (1 + _HALVINGS))
+        if solution.gap > gap:
+            return None
+        if _is_used(case, candidate, solution):
+            used = factor
+        else:
+            unused = factor
+        if used is None:
+            break
+        factor = (used + unused) / 2
     return Entry(
         name=candidate.label,
         scheme=candidate.scheme,
@@ -92,8 +93,7 @@ def _ratio(usd_per_request: Array, requests: Array, paid: Array) -> float:
     return float(usd_per_request[mine] @ requests[mine]) / now if now > 0 else np.inf
 
 
-def _is_used(case: Case, candidate: Candidate, factor: float, gap: float, limit_s: float) -> bool:
-    solution = solve(at_price(case.problem, candidate, factor), gap=gap, time_limit_s=limit_s)
+def _is_used(case: Case, candidate: Candidate, solution: Solution) -> bool:
     if candidate.scheme != "api":
         held = solution.total("on", len(case.offers))[candidate.place] if _by_hour(case, candidate) else 0.0
         return bool(solution.fleet.buy[candidate.place].any() or held > _LITTLE)

@@ -1,14 +1,14 @@
 """The plan explains itself: each question is the same decision solved again with one thing changed.
 
 * **Supplies.** Without all purchases of one offer (or one API): how much dearer the plan gets, what takes its place.
-* **Rules.** Without one rule: how much cheaper (`rule_costs.py`).
 * **Margins.** One per cent more of a workload, everything decided again: the long-run marginal cost, beside the
   short-run one that holds the fleet fixed.
+* **Rules.** Without one rule: how much cheaper (`rule_costs.py`).
 * **Entries.** Of what is not used, the nearest by price: the factor of its price at which it would be, by halving.
 
 Two plans with gaps tell their difference to these gaps only: with optima in [bound, cost] and [bound', cost'], removing
 a supply costs from bound' - cost to cost' - bound. Where +1 % is hidden so, +10 % is asked. The questions share one
-time limit, in this order; what it does not reach is listed.
+time limit, in this order; what it does not reach, or reaches without a proof, is listed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Question:
     """What is asked, in words, and how to answer it in so many seconds."""
 
     name: str
-    answer: Callable[[float], Answer]
+    answer: Callable[[float], Answer | None]
+    """None: not in that time."""
 
 
 def explain(
@@ -70,7 +71,7 @@ def explain(
 ) -> Explained:
     """Ask every question that the time limit allows."""
     end = clock() + time_limit_s
-    questions = [*_supplies(asked), *_rules(checked, asked), *_margins(asked), *_entries(asked)]
+    questions = [*_supplies(asked), *_margins(asked), *_rules(checked, asked), *_entries(asked)]
     found: list[Answer] = []
     unasked = []
     for place, question in enumerate(questions):
@@ -79,10 +80,11 @@ def explain(
             unasked.append(question.name)
             continue
         progress(question.name)
-        try:
-            found.append(question.answer(max(1.0, left / (len(questions) - place))))
-        except ImpossibleError:
+        answer = _answered(question, max(1.0, left / (len(questions) - place)))
+        if answer is None:
             unasked.append(question.name)
+        else:
+            found.append(answer)
     withouts = [each for each in found if isinstance(each, Without)]
     return Explained(
         supplies=tuple(each for each in withouts if each.kind == "supply"),
@@ -91,6 +93,13 @@ def explain(
         entries=tuple(each for each in found if isinstance(each, Entry)),
         unasked=tuple(unasked),
     )
+
+
+def _answered(question: Question, limit_s: float) -> Answer | None:
+    try:
+        return question.answer(limit_s)
+    except ImpossibleError:
+        return None
 
 
 def _supplies(asked: Asked) -> Iterable[Question]:

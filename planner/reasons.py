@@ -103,4 +103,4 @@ def _unasked(plan: Plan) -> Section | None:
         return None
     names: Iterable[str] = plan.explained.unasked
     rows = tuple((name,) for name in names)
-    return Section("What there was no time to ask", "A longer --time-limit asks these too.", Table(("question",), rows))
+    return Section("What there was no time to answer", "A longer --time-limit answers these too.", Table(("question",), rows))

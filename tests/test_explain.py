@@ -164,7 +164,7 @@ def test_no_more_time_is_taken_than_was_given(tmp_path: Path) -> None:
     assert len(found.supplies) == 2
     assert len(found.unasked) == count - 2
     assert found.unasked[-1].startswith("cheaper ")
-    assert reasons(plan)[-1].title == "What there was no time to ask"
+    assert reasons(plan)[-1].title == "What there was no time to answer"
 
 
 def test_nothing_is_explained_that_was_not_asked(tmp_path: Path) -> None:
