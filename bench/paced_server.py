@@ -1,15 +1,13 @@
-"""The paced server's loop: connections, the queue, and the heap of what is due next."""
+"""The paced server's loop: requests, the queue, and the heap of what is due next."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import heapq
 import os
 import select
 import socket
 import struct
-import sys
 import time
 from collections import deque
 from typing import Any
@@ -18,26 +16,19 @@ import orjson
 
 from bench.paced_answers import FAULTS, Law, Stream, event, formed, http_chunk, token_chunk, usage
 from bench.paced_page import BLOCK, Page
+from bench.paced_sockets import Sockets
 from bench.truth import Log
 
-_REASONS = {200: "OK", 302: "Found", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found"}
-_REASONS |= {429: "Too Many Requests", 500: "Internal Server Error"}
-_SO_TIMESTAMPNS = 35  # Linux, include/uapi/asm-generic/socket.h
 _TERMINATOR = b"0\r\n\r\n"
 
 
-class Server:
+class Server(Sockets):
     """One epoll loop; a heap of what is due next."""
 
     def __init__(self, law: Law, *, port: int, options: argparse.Namespace) -> None:
+        super().__init__(port)
         self.law = law
         self.options = options
-        self.listener = socket.create_server(("127.0.0.1", port), backlog=4096)
-        self.listener.setblocking(False)
-        self.port = self.listener.getsockname()[1]
-        self.epoll = select.epoll()
-        self.epoll.register(self.listener, select.EPOLLIN)
-        self.streams: dict[int, Stream] = {}
         self.heap: list[tuple[float, int, Stream, int]] = []
         self.waiting: deque[Stream] = deque()
         self.running = 0
@@ -66,83 +57,6 @@ class Server:
             for descriptor, happened in poll(0):
                 self.ready(descriptor, happened)
 
-    def ready(self, descriptor: int, happened: int) -> None:
-        """Accept, read or go on writing."""
-        if descriptor == self.listener.fileno():
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    self.accept(*self.listener.accept())
-        stream = self.streams.get(descriptor)
-        if stream is None:
-            return
-        if happened & select.EPOLLOUT:
-            self.flush(stream)
-        if happened & ~select.EPOLLOUT:
-            self.read(stream)
-
-    def accept(self, sock: socket.socket, _: Any) -> None:
-        """A new connection."""
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if sys.platform == "linux":
-            sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        self.streams[sock.fileno()] = Stream(sock)
-        self.epoll.register(sock, select.EPOLLIN)
-
-    def close(self, stream: Stream) -> None:
-        """Forget the connection; whatever it ran stops."""
-        if self.streams.pop(stream.sock.fileno(), None) is None:
-            return
-        self.leave(stream, "abort")
-        self.epoll.unregister(stream.sock)
-        stream.sock.close()
-
-    def read(self, stream: Stream) -> None:
-        """Gather one request."""
-        try:
-            data, ancillary, _, _ = stream.sock.recvmsg(1 << 18, 64)
-        except BlockingIOError:
-            return
-        except OSError:
-            data, ancillary = b"", []
-        if not data:
-            self.close(stream)
-            return
-        if not stream.received:
-            stream.first_ns = _stamp_ns(ancillary)
-        stream.received += data
-        head, blank, rest = stream.received.partition(b"\r\n\r\n")
-        if not blank:
-            return
-        headers = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
-        length = int(headers.get(b"content-length", 0))
-        if len(rest) < length:
-            return
-        stream.received = rest[length:]
-        self.answer(stream, head.split(b" ", 2)[1].decode(), head, rest[:length])
-
-    def send(self, stream: Stream, data: bytes) -> None:
-        """Give bytes to the kernel; what it does not take waits."""
-        if stream.pending:
-            stream.pending += data
-            return
-        try:
-            taken = stream.sock.send(data)
-        except BlockingIOError:
-            taken = 0
-        except OSError:
-            self.close(stream)
-            return
-        if taken < len(data):
-            stream.pending = data[taken:]
-            self.epoll.modify(stream.sock, select.EPOLLIN | select.EPOLLOUT)
-
-    def flush(self, stream: Stream) -> None:
-        """Go on with what waited."""
-        data, stream.pending = stream.pending, b""
-        self.epoll.modify(stream.sock, select.EPOLLIN)
-        self.send(stream, data)
-
     # requests -----------------------------------------------------------------------------------------------------
 
     def answer(self, stream: Stream, path: str, head: bytes, body: bytes) -> None:
@@ -160,11 +74,6 @@ class Server:
                 self.admit(stream, orjson.loads(body), chat=path.endswith("chat/completions"))
         else:
             self.reply(stream, 404, b'{"error": {"message": "no such page", "code": 404}}')
-
-    def reply(self, stream: Stream, code: int, body: bytes, kind: str = "application/json", more: str = "") -> None:
-        """A plain answer."""
-        head = f"HTTP/1.1 {code} {_REASONS[code]}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
-        self.send(stream, head.encode() + body)
 
     def admit(self, stream: Stream, body: dict[str, Any], *, chat: bool) -> None:
         """Note the request, put it into the queue, or misbehave at once."""
@@ -324,6 +233,10 @@ class Server:
         head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nContent-Length: {len(body)}\r\n\r\n"
         self.send(stream, head.encode() + body)
 
+    def left(self, stream: Stream) -> None:
+        """Whatever the connection ran stops."""
+        self.leave(stream, "abort")
+
     def leave(self, stream: Stream, reason: str) -> None:
         """The request is over: count it, let the next one in."""
         if not stream.active:
@@ -341,11 +254,3 @@ class Server:
         """The page as it stands now."""
         counts = {"running": self.running, "waiting": len(self.waiting), "kv_tokens": self.options.kv_tokens}
         return self.page.page(self.streams.values(), **counts)
-
-
-def _stamp_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-            seconds, nanoseconds = struct.unpack("qq", data)
-            return int(seconds * 1_000_000_000 + nanoseconds)
-    return time.time_ns()
