@@ -29,9 +29,12 @@ from planner.whole import settle, settled_as
 
 _ROUNDS = 200
 _STEPS_PER_EPOCH = 12
+_VISITS = 2
 _MULTIPLES = (0.6, 1.0, 1.4)
 _NEAR = 0.7
 """A sketched fleet this close to the bound, in shares of the gap asked for, is worth a dispatch of every hour."""
+_SPARE = 0.9
+"""Of what whole on-demand units may cost so that bound and plan still agree."""
 _GROUPS, _MEANS = 240, 100
 """Groups of hours in the master, and in the programme that begins the search, all epochs together."""
 
@@ -78,6 +81,11 @@ def hours_usd(problem: Problem, blocks: Blocks, usd_per_h: Array) -> float:
     return math.fsum(blocks.weight_h * discount[blocks.epoch] * usd_per_h)
 
 
+def _stop_with(answer: Answer) -> None:
+    if answer.stopped:
+        raise KeyboardInterrupt
+
+
 def _key(fleet: Fleet) -> bytes:
     return fleet.buy.tobytes() + fleet.replicas.tobytes()
 
@@ -102,6 +110,7 @@ class Search:
         self.labels = np.zeros(len(self.blocks), dtype=np.intp)
         self.planes: list[Plane] = []
         self.seen: dict[bytes, int] = {}
+        self.settled: dict[bytes, Dispatch] = {}
         self.promising: tuple[float, Fleet] | None = None
 
     def variables(self) -> int:
@@ -142,6 +151,7 @@ class Search:
             hours = settled_as(self.hours, answer.fleet, self.blocks, answer.values)
             self._keep(answer.fleet, hours)
         self._progress(0)
+        _stop_with(answer)
 
     def decompose(self) -> None:
         """The search described above; it ends when bound and plan agree or time is over."""
@@ -203,19 +213,26 @@ class Search:
                 return True
             fleet = self.promising[1]
         times = self.seen[_key(fleet)] = self.seen[_key(fleet)] + 1
-        if times > 2:
+        if times > _VISITS:
             return False
         priced = dispatch(self.hours, fleet, self.blocks)
         self._add(priced)
-        wanted_usd = self.wanted * abs(self._usd(fleet, priced)) / times
-        settled = self._settle(fleet, priced, wanted_usd / 8)
-        if hours_usd(self.problem, self.blocks, settled.usd_per_h - priced.usd_per_h) > wanted_usd / 100:
+        usd = self._usd(fleet, priced)
+        wanted_usd = self.wanted * abs(usd) / times
+        spare_usd = _SPARE * (self.bound / max(1 - self.wanted, 1e-9) - usd)
+        settled = self._settle(fleet, priced, max(wanted_usd / 8, spare_usd))
+        if (
+            self.gap() > self.wanted
+            and hours_usd(self.problem, self.blocks, settled.usd_per_h - priced.usd_per_h) > wanted_usd / 100
+        ):
             self._add(*self.forest.raise_plane(fleet, priced, settled, wanted_usd / 2))
         return True
 
     def _settle(self, fleet: Fleet, priced: Priced, allowed_usd: float) -> Dispatch:
-        """Make the hours payable and keep the plan if it is the best."""
-        hours = settle(self.hours, fleet, self.blocks, priced, allowed_usd)
+        """Make the hours payable, from where this was left, and keep the plan if it is the best."""
+        key = _key(fleet)
+        hours = settle(self.hours, fleet, self.blocks, priced, allowed_usd=allowed_usd, known=self.settled.get(key))
+        self.settled = {key: hours}
         self._keep(fleet, hours)
         return hours
 
@@ -230,6 +247,7 @@ class Search:
         start = self.plan.fleet if self.plan is not None and not relax.purchases else None
         answer = solve_programme(master, gap=gap, time_limit_s=self.left_s(), start=start)
         self._bound(answer, f"prices of {len(self.planes)} fleets over {len(self.blocks):,} hours")
+        _stop_with(answer)
         return answer
 
     def _bound(self, answer: Answer, proof: str) -> None:

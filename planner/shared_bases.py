@@ -17,7 +17,7 @@ orders of magnitude apart. Source: parametric linear programming (Gal, Postoptim
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,22 +30,37 @@ _MOST_BYTES = 64 * 2**20
 Basis = tuple[int, ...]
 
 
-@dataclass
 class Bases:
     """Bases found so far, with their inverses: they are tried first on the next programmes with the same A.
 
     `row` and `column` are the scales in which the inverses hold; the oldest bases are forgotten when memory is short.
     """
 
-    found: dict[Basis, Array] = field(default_factory=dict)
-    row: Array | None = None
-    column: Array | None = None
+    def __init__(self) -> None:
+        self.found: dict[Basis, int] = {}
+        """Where in the stack each one is, oldest first."""
+        self.row: Array | None = None
+        self.column: Array | None = None
+        self._index = np.zeros((0, 0), dtype=np.intp)
+        self._inverse = np.zeros((0, 0, 0))
 
     def keep(self, basis: Basis, inverse: Array) -> None:
         """Remember a basis."""
-        self.found[basis] = inverse
-        if len(self.found) * inverse.nbytes > _MOST_BYTES:
-            del self.found[next(iter(self.found))]
+        place, room = len(self.found), len(self._index)
+        if place == room and room * inverse.nbytes >= _MOST_BYTES:
+            place = self.found.pop(next(iter(self.found)))
+        elif place == room:
+            more = max(64, room)
+            self._index = np.vstack([self._index.reshape(-1, len(basis)), np.zeros((more, len(basis)), dtype=np.intp)])
+            self._inverse = np.concatenate(
+                [self._inverse.reshape(-1, *inverse.shape), np.zeros((more, *inverse.shape))]
+            )
+        self.found[basis] = place
+        self._index[place], self._inverse[place] = basis, inverse
+
+    def stacked(self) -> tuple[Ints, Array]:
+        """[B, R] columns of every basis and [B, R, R] inverses."""
+        return self._index[: len(self.found)], self._inverse[: len(self.found)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +96,18 @@ def solve_many(a: Array, equality: Flags, c: Array, b: Array, bases: Bases | Non
         if found.basis[t] < 0:
             found.accept(t, x, dual)
     return found.optima()
+
+
+def lowest(a: Array, equality: Flags, c: Array, b: Array, bases: Bases) -> Array:
+    """[T] a lower bound on the optimum for every row of `b`, from the duals of known bases alone; -inf without any."""
+    if not bases.found:
+        return np.full(len(b), -np.inf)
+    scaled = _Scaled(a, equality, c, b, bases)
+    index, inverse = bases.stacked()
+    dual = np.einsum("br,brs->bs", scaled.full_cost[index], inverse)
+    dual = dual[scaled.dual_feasible(dual)]
+    chunks = [scaled.b[start : start + _CHUNK] for start in range(0, len(b), _CHUNK)]
+    return np.concatenate([(chunk @ dual.T).max(axis=1, initial=-np.inf) for chunk in chunks])
 
 
 class _Scaled:
@@ -124,24 +151,23 @@ class _Found:
         self.duals: list[Array] = []
 
     def try_known(self, bases: Bases) -> None:
-        """Every basis of `bases` where its dual value is the highest."""
-        tried = list(bases.found.items())
+        """Every basis of `bases` where its dual value is the highest; where several tie, one after the other."""
         self.known.update(bases.found)
-        if not tried:
+        if not bases.found:
             return
-        cost = self.scaled.full_cost[np.array([basis for basis, _ in tried])]
-        dual = np.array([row @ inverse for row, (_, inverse) in zip(cost, tried, strict=True)])
+        index, inverse = bases.stacked()
+        dual = np.einsum("br,brs->bs", self.scaled.full_cost[index], inverse)
         usable = np.flatnonzero(self.scaled.dual_feasible(dual))
-        for start in range(0, len(self.best), _CHUNK):
+        first, self.duals = len(self.duals), [*self.duals, *dual[usable]]
+        for start in range(0, len(self.best) if len(usable) else 0, _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, len(self.best)))
             value = self.scaled.b[rows] @ dual[usable].T
-            self.best[rows] = value.max(axis=1, initial=-np.inf)
+            self.best[rows] = value.max(axis=1)
             near = value >= (self.best[rows] - self._margin(rows))[:, None]
             for place in np.flatnonzero(near.any(axis=0)):
                 here = rows[near[:, place]]
-                here = here[self.basis[here] < 0]
-                basis, inverse = tried[usable[place]]
-                self._take(basis, inverse, dual[usable[place]], here)
+                one = usable[place]
+                self._accept(here[self.basis[here] < 0], index[one], inverse[one], first + int(place))
         self.left = np.flatnonzero(self.basis < 0)
 
     def try_new(self, basis: Basis) -> Array | None:
@@ -156,7 +182,8 @@ class _Found:
         value = self.scaled.b[self.left] @ dual
         near = value >= self.best[self.left] - self._margin(self.left)
         self.best[self.left] = np.maximum(self.best[self.left], value)
-        self._take(basis, inverse, dual, self.left[near])
+        self.duals.append(dual)
+        self._accept(self.left[near], np.array(basis), inverse, len(self.duals) - 1)
         self.left = self.left[self.basis[self.left] < 0]
         return inverse
 
@@ -169,8 +196,9 @@ class _Found:
         self.left = self.left[self.left != t]
 
     def optima(self) -> Optima:
-        dual = np.array(self.duals) if self.duals else np.zeros((0, len(self.scaled.equality)))
-        return Optima(self.x * self.scaled.column, self.cost, self.basis, dual * self.scaled.row)
+        used, basis = np.unique(self.basis, return_inverse=True)
+        dual = np.array([self.duals[i] for i in used]).reshape(-1, len(self.scaled.equality))
+        return Optima(self.x * self.scaled.column, self.cost, basis.ravel(), dual * self.scaled.row)
 
     def _margin(self, rows: Ints) -> Array:
         best = self.best[rows]
@@ -183,11 +211,11 @@ class _Found:
             return None
         return inverse
 
-    def _take(self, basis: Basis, inverse: Array, dual: Array, rows: Ints) -> None:
+    def _accept(self, rows: Ints, index: Ints, inverse: Array, dual: int) -> None:
         """Where of `rows` the basic solution is feasible, it is the optimum."""
         if not len(rows):
             return
-        scaled, columns, index = self.scaled, self.scaled.a.shape[1], np.array(basis)
+        scaled, columns = self.scaled, self.scaled.a.shape[1]
         values = scaled.b[rows] @ inverse.T
         tolerance = _TOLERANCE * (1 + np.abs(scaled.b[rows]).max(axis=1, keepdims=True))
         logical = index >= columns
@@ -200,5 +228,4 @@ class _Found:
             x[:, index[~logical]] = np.maximum(values[good][:, ~logical], 0.0)
             self.x[solved] = x
             self.cost[solved] = x @ scaled.c
-            self.basis[solved] = len(self.duals)
-            self.duals.append(dual)
+            self.basis[solved] = dual

@@ -47,27 +47,32 @@ class Answer:
     fleet: Fleet | None
     values: Array | None
     """Block variables in the order of `HourMatrix.columns`, one row per block; None from a master or a relaxation."""
+    stopped: bool = False
+    """Whether Ctrl-C ended the search; what was found until then is here."""
 
 
 def solve_programme(programme: Programme, *, gap: float, time_limit_s: float, start: Fleet | None = None) -> Answer:
     """Solve with HiGHS to a relative `gap` or until `time_limit_s`; one thread and a fixed seed: same in, same out.
 
     `start` is a fleet to begin with; a master is searched with one of HiGHS's heuristics, the others cost more than
-    they find there.
+    they find there. Ctrl-C stops HiGHS and keeps what it has (`Answer.stopped`).
     """
     import highspy
     import pulp
 
     class Started(pulp.HiGHS):  # type: ignore[misc]  # PuLP is not typed
+        stopped = False
+
         def callSolver(self, lp: Any) -> None:  # noqa: N802  # PuLP's name
             if start is not None:
                 places, values = _as_solution(programme, start)
                 lp.solverModel.setSolution(len(places), places, values)
-            super().callSolver(lp)
+            self.stopped = _run(lp.solverModel)
 
     options = _MASTER_OPTIONS if programme.cost else {}
-    Started(msg=False, gapRel=gap, gapAbs=0.0, timeLimit=max(time_limit_s, 0.0), threads=1, random_seed=SEED,
-            mip_feasibility_tolerance=1e-7, **options).actualSolve(programme.lp)  # fmt: skip
+    way = Started(msg=False, gapRel=gap, gapAbs=0.0, timeLimit=max(time_limit_s, 0.0), threads=1, random_seed=SEED,
+            mip_feasibility_tolerance=1e-7, **options)  # fmt: skip
+    way.actualSolve(programme.lp)
     solver = programme.lp.solverModel
     info = solver.getInfo()
     found = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
@@ -78,10 +83,24 @@ def solve_programme(programme: Programme, *, gap: float, time_limit_s: float, st
     else:
         bound = float(info.objective_function_value) if status == "optimal" else -math.inf
     if not found:
-        return Answer(status, math.inf, bound if status != "infeasible" else math.inf, None, None)
+        return Answer(status, math.inf, bound if status != "infeasible" else math.inf, None, None, way.stopped)
     bound = min(bound, float(info.objective_function_value))
     values = None if programme.cost or programme.relax.hours else _block_values(programme)
-    return Answer(status, float(info.objective_function_value), bound, _fleet(programme), values)
+    return Answer(status, float(info.objective_function_value), bound, _fleet(programme), values, way.stopped)
+
+
+def _run(solver: Any) -> bool:
+    """Run HiGHS in a thread, so that Ctrl-C is heard meanwhile and ends it in good order; returns whether it did."""
+    solver.HandleUserInterrupt = True
+    thread = solver.startSolve()
+    stopped = False
+    while thread.is_alive():
+        try:
+            thread.join()
+        except KeyboardInterrupt:
+            stopped = True
+            solver.cancelSolve()
+    return stopped
 
 
 def _as_solution(programme: Programme, fleet: Fleet) -> tuple[Ints, Array]:
