@@ -5,8 +5,6 @@ Made of `Plan.explained` alone, for the terminal and for every form of the revie
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from planner.amounts import big, share, usd
 from planner.parts import Section, Table, first
 from planner.plan import Plan
@@ -101,6 +99,6 @@ def _enters(entry: Entry) -> str:
 def _unasked(plan: Plan) -> Section | None:
     if plan.explained is None or not plan.explained.unasked:
         return None
-    names: Iterable[str] = plan.explained.unasked
-    rows = tuple((name,) for name in names)
-    return Section("What there was no time to answer", "A longer --time-limit answers these too.", Table(("question",), rows))
+    rows = tuple((name,) for name in plan.explained.unasked)
+    says = "A longer --time-limit answers these too."
+    return Section("What there was no time to answer", says, Table(("question",), rows))
