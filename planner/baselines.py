@@ -68,7 +68,27 @@ def baselines(
     for name, price in made:
         progress(name)
         found.append(price(time_limit_s / len(made)))
-    return tuple(found)
+    return _no_dearer_than_a_part(found)
+
+
+def _no_dearer_than_a_part(found: list[Baseline]) -> tuple[Baseline, ...]:
+    """What may use several ways costs at most what one of them alone does, whatever the search found in its time."""
+    by_name = {baseline.name: baseline for baseline in found}
+    ways = dict(STRATEGIES) | {TODAY: ("existing", "api")}
+    made = []
+    for baseline in found:
+        parts = [
+            part
+            for name, schemes in STRATEGIES
+            if set(schemes) < set(ways.get(baseline.name, ())) and (part := by_name[name]).usd is not None
+        ]
+        best = min(parts, key=lambda part: part.usd or 0.0, default=None)
+        if best is not None and (baseline.usd is None or baseline.usd > (best.usd or 0.0)) and not baseline.forbidden:
+            note = f"the search found nothing cheaper than {best.name}"
+            made.append(best.model_copy(update={"name": baseline.name, "note": note, "gap": None}))
+        else:
+            made.append(baseline)
+    return tuple(made)
 
 
 def _one_way(case: Case, name: str, schemes: tuple[Scheme, ...], gap: float, limit_s: float) -> Baseline:

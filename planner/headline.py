@@ -94,7 +94,7 @@ def _to_sign(case: Case, purchases: tuple[Purchase, ...]) -> str:
     parts = []
     for key in dict.fromkeys((p.scheme, p.gpu, p.provider, p.term_months) for p in purchases):
         same = [p for p in purchases if (p.scheme, p.gpu, p.provider, p.term_months) == key]
-        gpus = f"{sum(p.gpus for p in same):,.0f} {same[0].gpu}"
+        gpus = f"{_each(same)} {same[0].gpu}"
         if same[0].scheme == "owned":
             parts.append(f"buy {gpus}{_when(same)}")
         elif same[0].scheme == "reserved":
@@ -124,6 +124,12 @@ def _most_usd_per_h(case: Case, same: list[Purchase]) -> float:
     return max(owed)
 
 
+def _each(same: list[Purchase]) -> str:
+    """GPUs that are signed for at one time; the least and the most where they differ."""
+    gpus = sorted(sum(p.gpus for p in same if p.epoch == epoch) for epoch in {p.epoch for p in same})
+    return f"{gpus[0]:,.0f}" if gpus[0] == gpus[-1] else f"{gpus[0]:,.0f} to {gpus[-1]:,.0f}"
+
+
 def _when(same: list[Purchase]) -> str:
     epochs = sorted({p.epoch for p in same})
     if epochs == ["start"]:
@@ -131,7 +137,7 @@ def _when(same: list[Purchase]) -> str:
     first, last = month(epochs[0]), month(epochs[-1])
     served = sorted({p.serves_from for p in same if p.serves_from})
     later = f", to serve from {month(served[0])}" if served else ""
-    return (f" in {first}" if len(epochs) == 1 else f" in {len(epochs)} steps from {first} to {last}") + later
+    return (f" in {first}" if len(epochs) == 1 else f", signed {len(epochs)} times from {first} to {last}") + later
 
 
 def _flexible(supplies: tuple[Supply, ...], *, served_all: bool) -> str:

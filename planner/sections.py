@@ -66,14 +66,13 @@ def certainty(plan: Plan) -> Table:
     """How sure the plan is: proof, check, evidence, prices."""
     dated = {s.name: s.source for s in plan.supplies if s.source} | {p.offer: p.source for p in plan.purchases}
     stale = sorted(name for name, source in dated.items() if source.stale)
-    prices = count(len(dated), "price")
     cheaper = f"no plan can be more than {share(plan.gap)} cheaper" if plan.gap >= PROVEN else "no plan is cheaper"
     rows = [
         ("proof", f"{cheaper}: any plan costs at least {usd(plan.bound_usd)} ({plan.proof})"),
         ("check", "; ".join(plan.checks) or "an independent check of every rule and every amount found nothing wrong"),
         ("worst evidence", EVIDENCE[plan.evidence]),
         ("curves", _curves(plan.deployments)),
-        ("stale prices", f"{len(stale)} of {prices} used: {', '.join(stale)}" if stale else f"none of {prices} used"),
+        ("prices used", f"{len(dated)}, stale: {', '.join(stale) or 'none'}"),
     ]
     return Table(("", ""), tuple(rows), words=first(2))
 
@@ -99,7 +98,8 @@ def _purchases(plan: Plan) -> Section:
         for p in plan.purchases
     ]  # fmt: skip
     columns = ("offer", "scheme", "provider", "GPU", "from", "term", "units", "GPUs", "cost", "per GPU-hour", "used")
-    points = tuple(Point(_bought(p), f"{p.why}. {_source(p)}") for p in plan.purchases)
+    points = tuple(_bought([p for p in plan.purchases if p.offer == offer])
+                   for offer in dict.fromkeys(p.offer for p in plan.purchases))  # fmt: skip
     says = (
         "What to buy, commit to and switch on. Units and GPUs by the hour are the most at once; cost is that of the "
         "horizon without busy power, and per GPU-hour that cost over its hours (both discounted as the bill is); used "
@@ -110,7 +110,7 @@ def _purchases(plan: Plan) -> Section:
 
 def _lines(plan: Plan) -> Section:
     rows = [
-        (line.name, usd(line.usd), share(line.usd / plan.cost_usd) if plan.cost_usd else "")
+        (line.name, usd(line.usd), share(round(line.usd / plan.cost_usd, 8)) if plan.cost_usd else "")
         for line in plan.lines
         if told(line.usd)
     ]
@@ -223,8 +223,17 @@ def _term(purchase: Purchase) -> str:
     return "by the hour" if purchase.scheme in ("on demand", "spot") else "kept"
 
 
-def _bought(purchase: Purchase) -> str:
-    return f"{number(purchase.units)} x {purchase.offer} ({month(purchase.epoch)})"
+def _bought(same: list[Purchase]) -> Point:
+    """All purchases of one offer: how many and when, why, at what cost and price."""
+    when = ", ".join(f"{number(p.units)} x ({month(p.epoch)})" for p in same)
+    return Point(f"{same[0].offer}: {when}", f"{same[0].why}. Cost: {_cost(same)}. {_source(same[0])}")
+
+
+def _cost(purchases: list[Purchase]) -> str:
+    usd_of: dict[str, float] = {}
+    for line in (line for purchase in purchases for line in purchase.lines):
+        usd_of[line.name] = usd_of.get(line.name, 0.0) + line.usd
+    return ", ".join(f"{name} {usd(amount)}" for name, amount in usd_of.items() if told(amount)) or "none"
 
 
 def _source(purchase: Purchase) -> str:
@@ -232,8 +241,7 @@ def _source(purchase: Purchase) -> str:
     dated = [f"as of {source.as_of}" if source.as_of else "undated"]
     dated += ["stale"] if source.stale else []
     dated += [f"confidence {source.confidence}"] if source.confidence else []
-    cost = ", ".join(f"{line.name} {usd(line.usd)}" for line in purchase.lines if told(line.usd))
-    return f"Cost: {cost or 'none'}. Price: {source.text} ({', '.join(dated)})."
+    return f"Price: {source.text} ({', '.join(dated)})."
 
 
 def _unserved(workload: Served) -> str:
@@ -248,5 +256,6 @@ def _conditions(deployed: Deployed) -> str:
     weights = f"{deployed.model} ({deployed.precision or 'precision unknown'})"
     place = f"{deployed.gpus_per_replica} x {deployed.gpu} per replica"
     source = deployed.source or ("raw records of bench" if deployed.kind == "measured" else UNKNOWN)
-    parts = [f"{weights} on {place}, served by {engine}", f"Source: {source}", *deployed.notes]
-    return " ".join(f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in parts if text)
+    notes = [f"{note[:1].upper()}{note[1:]}" for note in deployed.notes if note]
+    parts = [f"{weights} on {place}, served by {engine}", f"Source: {source}", *notes]
+    return " ".join(f"{text.rstrip('.')}." for text in parts)

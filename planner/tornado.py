@@ -50,7 +50,7 @@ def tornado_picture(plan: Plan, *, narrow: bool = False) -> Figure:
 
 def _ticked(moved: Sensitivity, *, narrow: bool) -> str:
     ends = f"{moved.low - 1:+.0%} to {moved.high - 1:+.0%}".replace("-", "\N{MINUS SIGN}")
-    return f"{drawable(moved.driver, 20)}{chr(10) if narrow else ', '}{ends}"
+    return f"{drawable(moved.driver, 28)}{chr(10) if narrow else ', '}{ends}"
 
 
 def tornado(plan: Plan) -> Picture | None:

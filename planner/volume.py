@@ -37,7 +37,11 @@ def volume(plan: Plan) -> Picture | None:
         "Each way serves all of a model's work alone, with this plan's capacities, prices and swing of load; a plan "
         "that mixes them (the diamond) can cost less than each. "
     )
-    says += f"Cheaper than the cheapest API: {'; '.join(told)}." if told else "No way is cheaper than an API for good."
+    says += (
+        f"Cheaper than the cheapest API: {'; '.join(told)}."
+        if told
+        else "At no volume that is drawn is another way cheaper than the API."
+    )
     columns = ("model", "way", "offer", "per million tokens at this plan's volume", "cheaper than an API from, a month")
     return Picture(
         "breakeven",

@@ -9,7 +9,7 @@ import pytest
 from review_fixtures import plan as made_plan
 
 from planner.assemble import Case, assemble
-from planner.baselines import LAST, SILOS, TODAY, baselines
+from planner.baselines import LAST, SILOS, TODAY, _no_dearer_than_a_part, baselines
 from planner.inputs import check_inputs
 from planner.outcome import make_plan
 from planner.plan import Baseline, Plan
@@ -121,3 +121,17 @@ def test_what_a_rule_forbids_is_called_forbidden() -> None:
         r for r in strategies(made_plan().model_copy(update={"baselines": (owned,)})).rows if r[0] == "all owned"
     )
     assert row[1] == "forbidden"
+
+
+def test_what_may_use_several_ways_is_no_dearer_than_one_of_them() -> None:
+    """A search that found less for more ways takes over the bill of the way, and says so."""
+    hourly = Baseline(name="all rented on demand", usd=100.0, gap=0.01, note="")
+    late = Baseline(name="no API", usd=180.0, gap=0.6, note="")
+    others = [Baseline(name=name, usd=None, gap=None, note="") for name in ("all API", "all reserved", "all owned")]
+    found = {b.name: b for b in _no_dearer_than_a_part([*others, hourly, late])}
+    assert (found["no API"].usd, found["no API"].note) == (
+        100.0, "the search found nothing cheaper than all rented on demand"
+    )  # fmt: skip
+    assert found["all rented on demand"] == hourly
+    cheap = late.model_copy(update={"usd": 90.0})
+    assert _no_dearer_than_a_part([*others, hourly, cheap])[-1] == cheap

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import review_fixtures
 from planner_cases import (
     GPU,
     MAIN,
@@ -28,7 +29,9 @@ from planner_cases import (
 from hardware_profiles.curve import Curve, Estimate, Point, Shape
 from planner.amounts import share, usd
 from planner.baselines import baselines
+from planner.headline import _to_sign
 from planner.outcome import make_plan
+from planner.plan import Purchase
 from planner.solve import solve
 
 MONTH = "[horizon]\nmonths = 1\n"
@@ -222,3 +225,20 @@ def test_the_saving_is_told_against_the_cheapest_single_strategy(tmp_path: Path)
     dearer = share(single[name] / plan.cost_usd - 1)
     assert f"; the best single strategy, {name}, costs {dearer} more;" in plan.headline[-1]
     assert all(amount >= plan.bound_usd - 0.005 for amount in bills.values())
+
+
+def _purchase(epoch: str, gpus: float) -> Purchase:
+    made = next(p for p in review_fixtures.plan().purchases if p.scheme == "reserved")
+    return made.model_copy(update={"epoch": epoch, "gpus": gpus})
+
+
+def test_terms_that_follow_one_another_are_not_added_up(tmp_path: Path) -> None:
+    """Two GPUs for three months, three times over, are two GPUs; where the times differ, the least and the most."""
+    case = stated(write(tmp_path, plan=PLAN + MONTH))
+    same = tuple(_purchase(epoch, 2.0) for epoch in ("2027.01", "2027.04", "2027.07"))
+    assert _to_sign(case, same) == (
+        "Commit to 2 h100-80gb-sxm of Example Cloud for 3 months, signed 3 times from Jan 2027 to Jul 2027."
+    )
+    assert _to_sign(case, (_purchase("2027.01", 2.0), _purchase("2027.04", 4.0))) == (
+        "Commit to 2 to 4 h100-80gb-sxm of Example Cloud for 3 months, signed 2 times from Jan 2027 to Apr 2027."
+    )

@@ -42,7 +42,7 @@ def test_first_screen_is_what_is_decided_from() -> None:
         "| all owned | not possible |",
         "no plan can be more than 0.2 % cheaper",
         "| worst evidence | published by others, not measured on your GPUs |",
-        "| stale prices | 1 of 4 prices used: Example Cloud 3 months |",
+        "| prices used | 4, stale: Example Cloud 3 months |",
     ):
         assert text in screen
     assert len(screen.splitlines()) < 40
