@@ -8,8 +8,9 @@ from __future__ import annotations
 from planner.amounts import big, share, usd
 from planner.parts import Section, Table, first
 from planner.plan import Plan
-from planner.plan_explained import Entry, LongRun, Without
+from planner.plan_explained import Entry, Explained, LongRun, Without
 
+UNCHANGED = "as before"
 _SURE = 0.1
 """Share of a difference within which its two ends are told as one figure."""
 
@@ -18,6 +19,23 @@ def reasons(plan: Plan) -> tuple[Section, ...]:
     """One section per kind of question that was answered; none where nothing was asked."""
     made = (_supplies(plan), _rules(plan), _margins(plan), _entries(plan), _unasked(plan))
     return tuple(section for section in made if section is not None)
+
+
+def reasoned(plan: Plan, explained: Explained) -> Plan:
+    """The plan with what was found; each purchase says beside its price what the plan would be without its offer."""
+    found = {without.name: without for without in explained.supplies}
+    purchases = tuple(
+        purchase.model_copy(update={"why": f"{purchase.why}; without it the plan is {_worth(found[purchase.offer])}"})
+        if purchase.offer in found
+        else purchase
+        for purchase in plan.purchases
+    )
+    return plan.model_copy(update={"explained": explained, "purchases": purchases})
+
+
+def _worth(without: Without) -> str:
+    gains = instead(without)
+    return difference(without, "dearer") + ("" if gains == UNCHANGED else f" ({gains})")
 
 
 def difference(without: Without, word: str) -> str:
@@ -32,7 +50,7 @@ def difference(without: Without, word: str) -> str:
 
 def instead(without: Without) -> str:
     """What carries more tokens in its place."""
-    return "; ".join(f"{shift.name} +{share(shift.token_share)} of tokens" for shift in without.instead) or "as before"
+    return "; ".join(f"{shift.name} +{share(shift.token_share)} of tokens" for shift in without.instead) or UNCHANGED
 
 
 def _supplies(plan: Plan) -> Section | None:

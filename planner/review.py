@@ -18,10 +18,11 @@ from planner.inputs import Checked, check_inputs
 from planner.keep import keep
 from planner.names import slugs
 from planner.outcome import make_plan
-from planner.plan import Plan, Sensitivity
+from planner.plan import Kept, Plan
+from planner.reasons import reasoned
 from planner.report import check_folder, write_review
 from planner.since import read_last, since
-from planner.solve import ImpossibleError, Progress, solve
+from planner.solve import ImpossibleError, Progress, Solution, solve
 from planner.whatif import sensitivities
 
 BASELINE_SHARE = 0.5
@@ -92,6 +93,36 @@ def review(
         today=wanted.today,
         noted=checked.notes,
     )
+    before = None if last is None else last.plan
+    solution, kept = _decided(case, before, wanted, progress, step)
+    others_s = wanted.time_limit_s * BASELINE_SHARE
+    gap = max(wanted.gap, 0.01)
+    strategies = baselines(
+        case, gap=gap, time_limit_s=others_s, last=before, progress=lambda name: step(f"pricing {name}")
+    )
+    plan, hours = make_plan(name, case, solution, strategies, digests(checked, case), made_on=wanted.today)
+    told: dict[str, object] = {"since": None if last is None else since(last, plan.prices)}
+    if wanted.what_if:
+        told["sensitivities"] = sensitivities(
+            case, solution, gap=gap, time_limit_s=others_s / 5, progress=lambda driver: step(f"moving {driver}")
+        )
+    if kept is not None:
+        told |= {"kept": kept, "headline": (kept.says, *plan.headline)}
+    swaps = migration(plan, before, case.plan.hidden_costs.migration_usd_per_swap)
+    told["hidden"] = (*hidden_amounts(case, solution), *swaps)
+    plan = plan.model_copy(update=told)
+    if wanted.explain:
+        asked = Asked(case, solution, wanted.gap)
+        found = explain(checked, asked, time_limit_s=wanted.time_limit_s, progress=lambda what: step(f"asking: {what}"))
+        plan = reasoned(plan, found)
+    step("writing")
+    return Review(plan, hours, case, write_review(plan, hours, folder))
+
+
+def _decided(
+    case: Case, last: Plan | None, wanted: Wanted, progress: Callable[[Progress], None], step: Callable[[str], None]
+) -> tuple[Solution, Kept | None]:
+    """The plan to recommend: the cheapest found, or what is there or was decided last where that is as good."""
     step("solving")
     try:
         solution = solve(case.problem, gap=wanted.gap, time_limit_s=wanted.time_limit_s, progress=progress)
@@ -99,44 +130,7 @@ def review(
         remedy = "loosen max_owned_gpus or max_kw in plan.toml, or give a longer --time-limit"
         raise InputError(Fault(str(error), remedy)) from None
     step("comparing with what is there and the last plan")
-    before = None if last is None else last.plan
-    solution, kept = keep(case, solution, before, gap=wanted.gap, time_limit_s=wanted.time_limit_s * KEEP_SHARE)
-    each_s = wanted.time_limit_s * BASELINE_SHARE / 5
-    others_s = wanted.time_limit_s * BASELINE_SHARE
-    strategies = baselines(
-        case,
-        gap=max(wanted.gap, 0.01),
-        time_limit_s=others_s,
-        last=before,
-        progress=lambda s: step(f"pricing {s}"),
-    )
-    moved: tuple[Sensitivity, ...] = ()
-    if wanted.what_if:
-        moved = sensitivities(
-            case,
-            solution,
-            gap=max(wanted.gap, 0.01),
-            time_limit_s=each_s,
-            progress=lambda driver: step(f"moving {driver}"),
-        )
-    plan, hours = make_plan(name, case, solution, strategies, digests(checked, case), made_on=wanted.today)
-    changed = None if last is None else since(last, plan.prices)
-    explained = None
-    if wanted.explain:
-        explained = explain(
-            checked,
-            Asked(case, solution, wanted.gap),
-            time_limit_s=wanted.time_limit_s,
-            progress=lambda question: step(f"asking: {question}"),
-        )
-    swaps = migration(plan, before, case.plan.hidden_costs.migration_usd_per_swap)
-    hidden = (*hidden_amounts(case, solution), *swaps)
-    told: dict[str, object] = {"sensitivities": moved, "since": changed, "explained": explained, "hidden": hidden}
-    if kept is not None:
-        told |= {"kept": kept, "headline": (kept.says, *plan.headline)}
-    plan = plan.model_copy(update=told)
-    step("writing")
-    return Review(plan, hours, case, write_review(plan, hours, folder))
+    return keep(case, solution, last, gap=wanted.gap, time_limit_s=wanted.time_limit_s * KEEP_SHARE)
 
 
 def default_name(today: date, forecast: Path) -> str:

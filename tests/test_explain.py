@@ -15,7 +15,7 @@ from planner.inputs import check_inputs
 from planner.outcome import make_plan
 from planner.plan import Plan, read_plan, write_plan
 from planner.plan_explained import Entry, Explained, LongRun, Shift, Without
-from planner.reasons import reasons
+from planner.reasons import reasoned, reasons
 from planner.solve import solve
 
 YEAR = 8760
@@ -53,6 +53,17 @@ def test_without_a_supply_the_plan_is_dearer_by_what_takes_its_place(tmp_path: P
     assert only.most_usd >= only.difference_usd - 0.01
     (shift,) = only.instead
     assert (shift.name, shift.token_share) == (f"{GPU} on demand at rent", pytest.approx(1.0))
+
+
+def test_each_purchase_says_what_the_plan_would_be_without_it(tmp_path: Path) -> None:
+    """Beside what its tokens cost: how much dearer, and what would take its place."""
+    path = write(tmp_path, plan=PLAN + RENTED, rows=FLAT, offers=[on_demand(), reserved(usd=0.6)])
+    found, plan = explained(path)
+    (purchase,) = reasoned(plan, found).purchases
+    assert purchase.why == (
+        "100% of its capacity at the SLO is used; 0.069 USD per million tokens it serves, and no API sells all of it; "
+        f"without it the plan is USD 14,016 dearer ({GPU} on demand at rent +100 % of tokens)"
+    )
 
 
 def test_what_nothing_replaces_is_left_unserved(tmp_path: Path) -> None:

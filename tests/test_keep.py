@@ -113,3 +113,4 @@ def test_a_review_says_first_what_is_kept_and_explains_it(tmp_path: Path) -> Non
     assert second.plan.explained is not None
     assert [w.name for w in second.plan.explained.supplies] == [f"{GPU} reserved 12 months at a"]
     assert second.plan.explained.supplies[0].difference_usd < 0
+    assert "; without it the plan is at most USD " in second.plan.purchases[0].why
