@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from bench import tiny_model
 from bench.model_folder import dummy_config, hub_name, vocabulary, write_dummy_model
 from bench.order import Address, parse_address
-from bench.plan import RunPlan, parse_shape
+from bench.plan import RunPlan, parse_arrivals, parse_shape, parse_turns
 from bench.server import ServerSpec
 from hardware_profiles.facts import ModelFacts, gpus, models
 from hardware_profiles.faults import Fault, InputError
@@ -58,6 +58,10 @@ class Asked:
     cached_share: float = 0.0
     max_load: int = 1024
     rate_search: bool = True
+    rates_per_s: tuple[float, ...] = ()
+    arrivals: str = "poisson"
+    turns: str = "1"
+    think_s: float = 0.0
     ttft_s: float | None = DEFAULT_SLO.ttft_s
     tpot_s: float | None = DEFAULT_SLO.tpot_s
     e2e_s: float | None = DEFAULT_SLO.e2e_s
@@ -115,6 +119,10 @@ def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan
                 "cached_share": asked.cached_share,
                 "max_load": asked.max_load,
                 "rate_search": asked.rate_search,
+                "rates_per_s": asked.rates_per_s,
+                "arrivals": parse_arrivals(asked.arrivals),
+                "turns": parse_turns(asked.turns),
+                "think_s": asked.think_s,
                 "slo": {
                     "ttft_s": asked.ttft_s,
                     "tpot_s": asked.tpot_s,

@@ -165,7 +165,14 @@ def _client(run: RunFile, gathered: list[Evidence]) -> dict[str, str | float | i
     """How the client measured: what every stage has in common."""
     pace, slo = run.plan.pace, run.plan.slo
     wire = {name: gathered[0].client.get(name) for name in ("wire", "stamps")}
-    asked = {"api": run.plan.target.api, "stage_s": pace.stage_s, "warm_up_s": pace.warm_up_s, "width": pace.width}
+    asked: dict[str, str | float | int | None] = {
+        "api": run.plan.target.api,
+        "stage_s": pace.stage_s,
+        "warm_up_s": pace.warm_up_s,
+        "width": pace.width,
+    }
+    if run.plan.turns[1] > 1:
+        asked |= {"turns": "-".join(map(str, run.plan.turns)), "think_s": run.plan.think_s}
     searched = {f"slo_{name}": value for name, value in slo.model_dump().items()} if run.plan.rate_search else {}
     return {"workers": run.plan.workers + run.plan.remote_workers, **wire, **asked, **searched}
 

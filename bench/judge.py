@@ -134,6 +134,16 @@ def stationary(evidence: Evidence) -> Check:
     )
 
 
+def load_law(evidence: Evidence) -> Check:
+    """A planner expects Poisson arrivals, or as many in flight as the load says: other laws tell of other loads."""
+    stage = evidence.stage
+    if stage.mode == "open" and stage.arrivals.law != "poisson":
+        return verdict_of("load_law", False, f"{stage.arrivals.law} arrivals: a planner counts on Poisson ones")
+    if stage.think_s:
+        return verdict_of("load_law", False, f"users think for {stage.think_s:g} s: fewer than the load are in flight")
+    return verdict_of("load_law", True, "Poisson arrivals" if stage.mode == "open" else "the load was held")
+
+
 def server_latency(evidence: Evidence) -> Check:
     """The server's own mean TTFT, TPOT and E2E, over the whole stage, against the client's."""
     before, after = evidence.watch.before, evidence.watch.after
@@ -263,6 +273,7 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     in_flight,
     balance,
     stationary,
+    load_law,
     server_latency,
     request_timings,
     tokens,

@@ -25,6 +25,7 @@ from bench.asked import Asked, bind_warning, endpoint_warning
 from bench.driver import Progress
 from bench.order import parse_address
 from bench.plan import DEFAULT_SHAPES, RunPlan, read_run
+from bench.prompts import Trace
 from bench.remote import work
 from bench.run import Result, execute, resume, start, state_folder
 from bench.schedule import Stage
@@ -108,8 +109,10 @@ class Left:
 
     def __init__(self, plan: RunPlan) -> None:
         levels = int(math.log2(plan.max_load)) + 1
-        own = [levels, plan.pace.rate_stages] if plan.rate_search else [levels]
-        self._most = own * (len(plan.shapes) or len(DEFAULT_SHAPES))
+        rates = len(plan.rates_per_s) or plan.pace.rate_stages
+        own = [levels, rates] if plan.searches else [levels]
+        traces = [isinstance(law, Trace) for law in plan.shapes] or [False] * len(DEFAULT_SHAPES)
+        self._most = [most for trace in traces for most in ([1] if trace else own)]
         self._took_s: list[float] = []
 
     def finished(self, took_s: float | None) -> None:

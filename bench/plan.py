@@ -4,9 +4,10 @@ Why: a sweep that was interrupted may only go on under the same conditions, and 
 the folder alone. So both are written whole, as `run.json`, before the first stage, and compared when a run is resumed.
 
 Shapes on the command line: `1024/1024` is input/output tokens jittered by 10 % (fixed lengths march in waves),
-`=1024/1024` exactly those, `900-1100/100-200` evenly drawn ranges, `csv:FILE` pairs as they were seen (columns
-`input_tokens`, `output_tokens`). The default shapes are about 1k/1k, 8k/1k and 1k/8k, so that the planner can tell
-the cost of reading a token from that of writing one; a smaller context window scales all of them down.
+`=1024/1024` exactly those, `900-1100/100-200` evenly drawn ranges, `lognormal:800,0.7,8192/200,0.5,1024` medians,
+sigmas and largest lengths, `csv:FILE` pairs as they were seen (columns `input_tokens`, `output_tokens`), `trace:FILE`
+the same replayed at their own times (column `time_s`). The default shapes are about 1k/1k, 8k/1k and 1k/8k, so that the
+planner can tell the cost of reading a token from that of writing one; a smaller context window scales all of them down.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import os
 import re
 import secrets
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from bench.order import Address, Target
 from bench.prompts import Fixed as FixedShape
-from bench.prompts import Range, ShapeLaw, longest, read_pairs
-from bench.schedule import Stage
+from bench.prompts import LogNormal, Range, ShapeLaw, Trace, longest, read_pairs, read_trace
+from bench.schedule import Arrivals, Stage
 from bench.server import ServerSpec
 from hardware_profiles.curve import Gpu, NonNegative, Positive, Value, write_text
 from hardware_profiles.faults import Fault, Faults, InputError
@@ -89,6 +90,13 @@ class RunPlan(Value):
     cached_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_load: Annotated[int, Field(ge=1)] = 1024
     rate_search: bool = True
+    rates_per_s: tuple[Positive, ...] = ()
+    """Open-loop rates to measure instead of searching one."""
+    arrivals: Arrivals = Arrivals()
+    """Law of the open loop's arrivals; only Poisson points are planned with (`judge.load_law`)."""
+    turns: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 1)
+    """Closed loop: conversations of so many turns; more than one leaves the open loop out."""
+    think_s: NonNegative = 0.0
     slo: Slo = Slo()
     pace: Pace = Pace()
     seed: int = 0
@@ -98,6 +106,17 @@ class RunPlan(Value):
     bind: Address = Address()
     client_cpus: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def searches(self) -> bool:
+        """Whether open-loop rates are measured."""
+        return (self.rate_search or bool(self.rates_per_s)) and self.turns[1] == 1
+
+    @model_validator(mode="after")
+    def _turns_from_few_to_many(self) -> Self:
+        if self.turns[1] < self.turns[0]:
+            raise ValueError("turns go from few to many")
+        return self
 
 
 class Found(Value):
@@ -154,9 +173,12 @@ def parse_shape(text: str) -> ShapeLaw:
     """One shape of the command line."""
     if text.startswith("csv:"):
         return read_pairs(Path(text.removeprefix("csv:")))
+    if text.startswith("trace:"):
+        return read_trace(Path(text.removeprefix("trace:")))
     exact = re.fullmatch(r"=(\d+)/(\d+)", text)
     about = re.fullmatch(r"(\d+)/(\d+)", text)
     ranges = re.fullmatch(r"(\d+)-(\d+)/(\d+)-(\d+)", text)
+    law = re.fullmatch(r"lognormal:([\d.]+),([\d.]+),(\d+)/([\d.]+),([\d.]+),(\d+)", text)
     try:
         if exact:
             return FixedShape(input_tokens=int(exact[1]), output_tokens=int(exact[2]))
@@ -165,11 +187,42 @@ def parse_shape(text: str) -> ShapeLaw:
         if ranges:
             low_in, high_in, low_out, high_out = (int(number) for number in ranges.groups())
             return Range(input_low=low_in, input_high=high_in, output_low=low_out, output_high=high_out)
+        if law:
+            names = [f"{side}_{what}" for side in ("input", "output") for what in ("median", "sigma", "max")]
+            return LogNormal.model_validate(dict(zip(names, law.groups(), strict=True)))
     except ValidationError as error:
         what = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise InputError(Fault(what, "write input/output tokens from 1 up, like 1024/256", value=text)) from None
-    remedy = "write 1024/256, =1024/256, 900-1100/200-300 or csv:FILE"
+    remedy = "write 1024/256, =1024/256, 900-1100/200-300, lognormal:800,0.7,8192/200,0.5,1024, csv:FILE or trace:FILE"
     raise InputError(Fault("not a shape", remedy, column="--shape", value=text))
+
+
+def parse_arrivals(text: str) -> Arrivals:
+    """`poisson`, `constant`, or `gamma:CV` with the gaps' coefficient of variation (above 1: bursts).
+
+    >>> parse_arrivals("gamma:2")
+    Arrivals(law='gamma', cv=2.0)
+    """
+    gamma = re.fullmatch(r"gamma:(\d+(?:\.\d+)?)", text)
+    if text in ("poisson", "constant"):
+        return Arrivals.model_validate({"law": text})
+    if gamma and float(gamma[1]) > 0:
+        return Arrivals(law="gamma", cv=float(gamma[1]))
+    raise InputError(
+        Fault("not a law of arrivals", "write poisson, constant or gamma:2", column="--arrivals", value=text)
+    )
+
+
+def parse_turns(text: str) -> tuple[int, int]:
+    """`4`, or `2-6`: how many turns a conversation has.
+
+    >>> parse_turns("4"), parse_turns("2-6")
+    ((4, 4), (2, 6))
+    """
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    if not found or int(found[1]) < 1 or int(found[2] or found[1]) < int(found[1]):
+        raise InputError(Fault("not a number of turns", "write 4 or 2-6", column="--turns", value=text))
+    return int(found[1]), int(found[2] or found[1])
 
 
 def jittered(input_tokens: int, output_tokens: int) -> Range:
@@ -222,7 +275,10 @@ def stage(
 ) -> Stage:
     """One stage. All rates of a shape share seeds (common random numbers); another `batch` is another seed."""
     law = plan.shapes[shape]
+    if isinstance(law, Trace):
+        return _replay(plan, found, shape, law)
     what = f"load-{load}" if load is not None else f"rate-{rate_per_s:.6g}-{batch}"
+    closed: dict[str, Any] = {"turns": plan.turns, "think_s": plan.think_s, "most_context": found.max_model_len}
     return Stage(
         name=f"shape-{shape}-{label(law)}-{what}".replace("+", ""),
         mode="closed" if load is not None else "open",
@@ -236,6 +292,27 @@ def stage(
         warm_up_s=plan.pace.warm_up_s,
         min_requests=plan.pace.min_requests if rate_per_s is None else plan.pace.rate_requests,
         width=plan.pace.width,
+        drain_s=plan.pace.drain_s,
+        **(closed if load is not None and plan.turns[1] > 1 else {}),
+        **({"think_s": plan.think_s} if load is not None and plan.turns[1] == 1 else {}),
+        **({} if load is not None else {"arrivals": plan.arrivals}),
+    )
+
+
+def _replay(plan: RunPlan, found: Found, shape: int, law: Trace) -> Stage:
+    """A trace, once and whole, at its own times; the first of it warms up."""
+    length_s = law.rows[-1][0] + 1.0
+    return Stage(
+        name=f"shape-{shape}-{label(law)}-trace",
+        mode="open",
+        shape=law,
+        seed=plan.seed * 1000 + shape * 100,
+        arrivals=Arrivals(law="trace"),
+        cached_share=plan.cached_share,
+        block_tokens=found.block_tokens or 16,
+        cap_s=length_s,
+        warm_up_s=min(plan.pace.warm_up_s, length_s / 2),
+        width=None,
         drain_s=plan.pace.drain_s,
     )
 

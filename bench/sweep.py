@@ -21,6 +21,7 @@ from bench.evidence import Evidence
 from bench.gpu import Driver
 from bench.levels import Level, NextRate, Outcome, Tried, next_load, next_rate, rate_outcome
 from bench.plan import RunFile, stage
+from bench.prompts import Trace
 from bench.schedule import Stage
 from bench.server import Server
 from bench.watch import Glance, read_watch, watching, write_watch
@@ -79,10 +80,17 @@ class Sweep:
         self.events = events
 
     def go(self) -> None:
-        """Every shape: its levels, then its rates."""
-        for shape in range(len(self.run.plan.shapes)):
+        """Every shape: its levels, then its rates; a trace is replayed once."""
+        plan = self.run.plan
+        for shape, law in enumerate(plan.shapes):
+            if isinstance(law, Trace):
+                self.measure(stage(plan, self.run.found, shape), None)
+                self.events.ended(f"trace of shape {shape}", "it was replayed once")
+                continue
             levels = self.levels(shape)
-            if self.run.plan.rate_search:
+            if plan.searches and plan.rates_per_s:
+                self.stated_rates(shape)
+            elif plan.searches:
                 self.rates(shape, max(level.point.throughput_per_s for level in levels))
 
     def levels(self, shape: int) -> list[Measured]:
@@ -95,6 +103,12 @@ class Sweep:
                 return done
             wanted = stage(self.run.plan, self.run.found, shape, load=load)
             done.append(self.measure(wanted, done[-1].point if done else None))
+
+    def stated_rates(self, shape: int) -> None:
+        """The open-loop rates that were asked for, once each."""
+        for rate in self.run.plan.rates_per_s:
+            self.measure(stage(self.run.plan, self.run.found, shape, rate_per_s=rate), None)
+        self.events.ended(f"rates of shape {shape}", "those asked for were measured")
 
     def rates(self, shape: int, best_per_s: float) -> NextRate:
         """The open-loop stages of one shape."""

@@ -24,7 +24,7 @@ from bench.plan import (
     stage,
     write_run,
 )
-from bench.prompts import Fixed, Range, longest
+from bench.prompts import Fixed, LogNormal, Range, Trace, longest
 from bench.tiny_model import CONFIG, write_tiny_model
 from hardware_profiles.curve import Gpu
 from hardware_profiles.facts import models
@@ -61,7 +61,7 @@ def test_a_shape_from_a_file(tmp_path: Path) -> None:
 
 def test_bad_shapes_name_the_remedy() -> None:
     """Zero tokens, ranges the wrong way round, and what is no shape."""
-    form = "write 1024/256, =1024/256, 900-1100/200-300 or csv:FILE"
+    form = "write 1024/256, =1024/256, 900-1100/200-300, lognormal:800,0.7,8192/200,0.5,1024, csv:FILE or trace:FILE"
     with fault(f"column '--shape', value '1k/1k': not a shape. Remedy: {form}."):
         parse_shape("1k/1k")
     remedy = "Remedy: write input/output tokens from 1 up, like 1024/256."
@@ -296,3 +296,53 @@ def test_the_machines_id_tells_nothing(tmp_path: Path) -> None:
     assert len(first) == 16
     assert (state / "salt").stat().st_mode & 0o77 == 0
     assert machine_id(state, tmp_path / "none") is None
+
+
+def test_every_law_of_lengths_can_be_asked_for(tmp_path: Path) -> None:
+    """Log-normal by medians, sigmas and largest; a trace by its file."""
+    assert parse_shape("lognormal:800,0.7,8192/200,0.5,1024") == LogNormal(
+        input_median=800, input_sigma=0.7, input_max=8192, output_median=200, output_sigma=0.5, output_max=1024
+    )
+    (tmp_path / "t.csv").write_text("time_s,input_tokens,output_tokens\n5,10,20\n6.5,30,40\n")
+    assert parse_shape(f"trace:{tmp_path / 't.csv'}") == Trace(rows=((0.0, 10, 20), (1.5, 30, 40)))
+    remedy = "Remedy: write input/output tokens from 1 up, like 1024/256."
+    with fault(f"value 'lognormal:0,1,5/1,1,1': Input should be greater than 0. {remedy}"):
+        parse_shape("lognormal:0,1,5/1,1,1")
+
+
+def test_a_trace_is_one_stage_as_long_as_it_is() -> None:
+    """At its own times, to a second after its last row, half of a short one warming up."""
+    law = Trace(rows=((0.0, 10, 20), (7.0, 30, 40)))
+    plan = plan_of(stage_s=60, warm_up_s=10).model_copy(update={"shapes": (law,)})
+    replay = stage(plan, found(), 0)
+    assert (replay.mode, replay.arrivals.law, replay.rate_per_s, replay.cap_s, replay.warm_up_s) == (
+        *("open", "trace", None, 8.0, 4.0),
+    )
+    assert replay.name.startswith("shape-0-")
+    assert replay.name.endswith("-trace")
+
+
+def test_the_law_of_arrivals_and_the_turns_reach_their_stages() -> None:
+    """Arrivals the open loop, turns and thinking the closed one; conversations leave the open loop out."""
+    plan = plan_of(shapes=("=100/20",), arrivals="gamma:2", turns="2-4", think_s=1.5)
+    level, rate = stage(plan, found(), 0, load=2), stage(plan, found(), 0, rate_per_s=2.0)
+    assert (level.turns, level.think_s, level.arrivals.law) == ((2, 4), 1.5, "poisson")
+    assert (rate.turns, rate.think_s, rate.arrivals.law, rate.arrivals.cv) == ((1, 1), 0.0, "gamma", 2.0)
+    assert (plan.searches, plan_of().searches, plan_of(rate_search=False).searches) == (False, True, False)
+    assert plan_of(rate_search=False, rates_per_s=(2.0,)).searches
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"arrivals": "gamma"},
+            "column '--arrivals', value 'gamma': not a law of arrivals. Remedy: write poisson, constant or gamma:2.",
+        ),
+        ({"turns": "4-2"}, "column '--turns', value '4-2': not a number of turns. Remedy: write 4 or 2-6."),
+    ],
+)
+def test_bad_laws_name_the_remedy(changes: dict[str, str], told: str) -> None:
+    """What is not a law, and turns the wrong way round."""
+    with fault(told):
+        plan_of(**changes)

@@ -297,3 +297,45 @@ def test_failures_are_counted_and_mark_the_point(tmp_path: Path, kind: str, stat
     assert point.failed == point.errors[status] > 0
     assert check(point, "errors") == "fail"
     assert point.usable is False
+
+
+def test_other_loads_are_measured_and_marked(tmp_path: Path) -> None:
+    """A stated rate with bursty arrivals and a replayed trace, one run: each is a point, none is planned with."""
+    place = Place(tmp_path)
+    rows = "".join(f"{k / 20},{50 + k},{5 + k % 3}\n" for k in range(40))
+    (tmp_path / "t.csv").write_text("time_s,input_tokens,output_tokens\n" + rows)
+    with paced(Law(ttft_s=0.01, tpot_s=0.002)) as url:
+        code, out, err = place.run(
+            *("run", "--model", "paced", "--gpu", "h100", "--endpoint", url, "--vocab-size", "1000", "--max-load", "1"),
+            *("--raw", str(place.raw), "--out", str(place.folder / "curves"), "--stage-seconds", "2", "--width", "0"),
+            *("--shape", "=100/20", "--rate", "25", "--arrivals", "gamma:2", "--shape", f"trace:{tmp_path / 't.csv'}"),
+            *("--warm-up-seconds", "0.5", "--rate-requests", "30"),
+        )
+    assert code == 0, err
+    assert "rates of shape 0 end: those asked for were measured" in out
+    assert "trace of shape 1 end: it was replayed once" in out
+    level, rate, trace = sorted(place.curve().points, key=lambda point: (point.mode, point.shape.output_tokens < 20))
+    assert (level.load, check(level, "load_law"), level.usable) == (1, "pass", True)
+    assert (rate.offered_rate_per_s, check(rate, "load_law")) == (25.0, "fail")
+    assert trace.offered_rate_per_s == pytest.approx(20, rel=0.15)
+    assert check(trace, "load_law") == "fail"
+    assert trace.completed is not None
+    assert trace.completed >= 25
+
+
+def test_conversations_are_measured(tmp_path: Path) -> None:
+    """Two to four turns: most of each prompt is what was said before, and the server found it in its cache."""
+    place = Place(tmp_path)
+    with paced(Law(ttft_s=0.01, tpot_s=0.002), "--prefix-cache") as url:
+        code, out, err = place.run(
+            *("run", "--model", "paced", "--gpu", "h100", "--endpoint", url, "--vocab-size", "1000", "--max-load", "1"),
+            *("--raw", str(place.raw), "--out", str(place.folder / "curves"), "--stage-seconds", "3", "--width", "0"),
+            *("--shape", "=100/20", "--turns", "2-4", "--warm-up-seconds", "0.5"),
+        )
+    assert code == 0, err
+    assert "rates of" not in out
+    (point,) = place.curve().points
+    assert point.shape.input_tokens > 150
+    assert point.shape.cached_tokens > 0.3 * point.shape.input_tokens
+    assert check(point, "prefix_hits") == "pass"
+    assert place.curve().conditions.client["turns"] == "2-4"

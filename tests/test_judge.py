@@ -17,7 +17,7 @@ from bench.gpu import Reading
 from bench.judge import CHECKS, judge
 from bench.prompts import Fixed
 from bench.records import Records, from_rows
-from bench.schedule import Stage
+from bench.schedule import Arrivals, Stage
 from bench.scrape import Snapshot
 from bench.selfcheck import Ceiling
 from bench.watch import Watch
@@ -210,6 +210,16 @@ FIRES: list[tuple[str, Callable[[], Evidence], str]] = [
         "stationary",
         seen(status=lambda row: "reset" if row["sent_s"] > 20 and row["request"] % 2 else "ok"),
         "tokens arriving: ",
+    ),
+    (
+        "load_law",
+        seen(OPEN.model_copy(update={"arrivals": Arrivals(law="constant")})),
+        "constant arrivals: a planner counts on Poisson ones",
+    ),
+    (
+        "load_law",
+        seen(STAGE.model_copy(update={"think_s": 1.5})),
+        "users think for 1.5 s: fewer than the load are in flight",
     ),
     ("server_latency", after(ttft_sum_s=0.11 * 2 * COUNT), "means: TTFT 100.00 ms (server 220.00 ms), TPOT 100.00 ms"),
     ("server_latency", after(tpot_sum_s=0.110 * COUNT), "means: TTFT 100.00 ms (server 100.00 ms), TPOT 100.00 ms"),
