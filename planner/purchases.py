@@ -52,7 +52,9 @@ def _committed(told: Told, o: int, info: OfferInfo, m: int) -> Purchase:
         lines=offer_lines(told.solution, o, m),
         gpu_h=part * float(told.weight_h @ told.done.gpus_held[o]),
     )
-    most = float(told.done.gpus_held[o].max()) * float(buy[m]) / max(1e-12, float(buy.sum()))
+    active = problem.active_units(told.solution.fleet.buy)[o][told.solution.blocks.epoch]
+    here = np.isin(told.solution.blocks.epoch, list(epochs[m]))
+    most = float((told.done.gpus_held[o][here] * buy[m] / active[here]).max(initial=0.0))
     return made.model_copy(
         update={
             "gpus": most,

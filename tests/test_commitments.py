@@ -134,6 +134,15 @@ def test_the_first_screen_and_the_calendar_say_it_in_usd_per_hour(tmp_path: Path
     assert calendar_of(answer.plan)[0].what == "sign spend commitment 2 months at rent: USD 1.20 an hour"
 
 
+def test_renewals_each_pay_the_gpus_of_their_own_months(tmp_path: Path) -> None:
+    """A month's commitment, renewed: two GPUs each time, not two divided by the renewals."""
+    plan = PLAN + "[horizon]\nmonths = 3\ndiscount_rate_per_year = 0.01\n" + CLOUD
+    answer = told(write(tmp_path, plan=plan, rows=HALF, offers=[on_demand(), commitment(months=1)]))
+    signed = [(p.epoch, p.gpus, p.usd_per_h) for p in answer.plan.purchases if p.scheme == "commitment"]
+    assert signed == [(f"2027.0{m}", pytest.approx(2.0), pytest.approx(1.2)) for m in (1, 2, 3)]
+    assert "spending 1.20 USD per hour at rent for 1 month" in answer.plan.headline[0]
+
+
 def test_forbidden_it_is_not_signed_and_not_missed(tmp_path: Path) -> None:
     """`commitment` in policy.forbid leaves it out of the plan and of the strategies."""
     plan = PLAN + CLOUD.replace('"buy"', '"buy", "commitment"')
