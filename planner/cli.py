@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
@@ -97,7 +98,8 @@ def _day(text: str | None) -> date:
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script; a thread for many small matrices costs less than it takes to start two."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     run_cli(app)
 
 

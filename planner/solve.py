@@ -24,6 +24,8 @@ from planner.units import in_requests, in_units, work_unit
 
 __all__ = ["ImpossibleError", "Progress", "Solution", "fleet_usd", "hours_usd", "solve"]
 
+_ROUNDING = 1e-7
+"""By how much, as a share, rounding may lift a bound above its plan; more is a fault, which `check.py` tells."""
 SMALL = 6_000
 """Variables up to which one programme is tried."""
 
@@ -93,4 +95,5 @@ def solve(
     plan = search.best()
     hours = in_requests(plan.hours, work_unit(merged))
     cost = fleet_usd(problem, plan.fleet) + hours_usd(problem, blocks, hours.usd_per_h)
-    return Solution(problem, plan.fleet, blocks, block_of, hours, cost, search.bound, search.proof)
+    bound = min(search.bound, cost) if search.bound <= cost + _ROUNDING * abs(cost) else search.bound
+    return Solution(problem, plan.fleet, blocks, block_of, hours, cost, bound, search.proof)

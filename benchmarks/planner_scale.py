@@ -1,0 +1,124 @@
+"""How the planner's time and memory grow, and how it compares with one PuLP programme for the same decision.
+
+Every line is one solve in a process of its own (so that its peak memory is its own), all in this run, one after
+another: the machine's noise is in all of them, so read the ratios. The problems are those of
+`tests/planner_problems.py`: made-up companies with daily and weekly cycles, noise, six GPU types to own, reserve and rent by the hour, and an API.
+
+    python benchmarks/planner_scale.py            # what issues and reviews ask for; about ten minutes
+    python benchmarks/planner_scale.py --quick    # growth only, no single programme
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+YEAR = 8760
+RELAXED: dict[str, Any] = {"whole_hours": False}
+MONTHS: dict[str, Any] = {
+    "hours": 3 * YEAR, "epochs": 36, "gpus": 10, "growth_per_year": 0.3, "price_change_per_year": -0.1,
+}  # fmt: skip
+
+
+def measure(way: str, company: dict[str, Any], gap: float, limit_s: float) -> dict[str, Any]:
+    """Solve in a process of its own; CPU and wall seconds, peak GB, gap proven, cost."""
+    asked = json.dumps({"way": way, "company": company, "gap": gap, "limit_s": limit_s})
+    done = subprocess.run(
+        [sys.executable, __file__, "--one", asked], capture_output=True, text=True, cwd=ROOT, check=True,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def one(asked: dict[str, Any]) -> dict[str, Any]:
+    """The measured process: build the problem, then time the solve."""
+    sys.path.insert(0, str(ROOT))
+    from planner.check import check
+    from planner.programme import Relax, build
+    from planner.solve import solve
+    from planner.solver import solve_programme
+    from planner.units import in_units
+    from tests.planner_problems import company
+
+    problem = company(**asked["company"])
+    wall, cpu = time.perf_counter(), time.process_time()
+    if asked["way"] == "search":
+        solution = solve(problem, gap=asked["gap"], time_limit_s=asked["limit_s"])
+        cost, bound = solution.cost_usd, solution.bound_usd
+    else:
+        programme = build(in_units(problem), Relax(hours=not asked["company"].get("whole_hours", True)))
+        answer = solve_programme(programme, gap=asked["gap"], time_limit_s=asked["limit_s"])
+        cost, bound = answer.cost_usd, answer.bound_usd
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    faults = list(check(solution)) if asked["way"] == "search" else []
+    gap = max(0.0, (cost - bound) / cost)
+    return {"wall_s": wall, "cpu_s": cpu, "memory_gb": memory, "gap": gap, "cost": cost, "faults": faults}
+
+
+def show(label: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Print one line."""
+    faults = f"  CHECKER: {found['faults'][0]}" if found["faults"] else ""
+    figures = f"{found['cpu_s']:8.1f} {found['wall_s']:8.1f} {found['memory_gb']:7.2f} {found['gap']:9.3%}"
+    print(f"{label:58} {figures}{faults}", flush=True)
+    return found
+
+
+def against_one_programme() -> None:
+    """The same relaxed year, 12 rows of demand: searched, and as one PuLP programme."""
+    year = {**RELAXED, "workloads": 4}
+    ours = show("12 rows x 8,760 h, on demand divisible, searched", measure("search", year, 0.001, 120))
+    whole = show("  the same as one PuLP programme", measure("programme", year, 0.001, 900))
+    print(f"  one programme takes {whole['cpu_s'] / ours['cpu_s']:.0f} times the CPU and "
+          f"{whole['memory_gb'] / ours['memory_gb']:.0f} times the memory; its cost is "
+          f"{whole['cost'] / ours['cost'] - 1:+.3%} of the searched plan's")  # fmt: skip
+
+
+def targets() -> None:
+    """The sizes that reviews have."""
+    show("36 rows x 8,760 h, on demand divisible", measure("search", RELAXED, 0.001, 120))
+    for peak, gap in ((100, 0.005), (40, 0.005), (8, 0.01), (2, 0.01), (0.8, 0.01)):
+        label = f"36 rows x 8,760 h, whole on-demand units, peak {peak:g} GPUs"
+        show(label, measure("search", {"peak_gpus": peak}, gap, 120))
+    show("36 rows x 26,280 h, 36 months, 30 offers, whole units", measure("search", MONTHS, 0.005, 120))
+
+
+def growth() -> None:
+    """One size at a time, on demand divisible; ratios to the line above each group."""
+    base = {**RELAXED, "hours": 2190, "workloads": 4, "gpus": 3}
+    first = show("base: 2,190 h, 4 workloads, 9 offers", measure("search", base, 0.001, 120))
+    for name, values in (("hours", (8760, 26280)), ("workloads", (12, 24)), ("gpus", (6, 12))):
+        for value in values:
+            found = show(f"  {name} = {value}", measure("search", {**base, name: value}, 0.001, 120))
+            cpu, memory = (found[figure] / first[figure] for figure in ("cpu_s", "memory_gb"))
+            times = value / base[name]
+            print(f"    {times:.0f} times the {name}: {cpu:.1f} times the CPU, {memory:.1f} times the memory")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="leave the single programme out")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.one:
+        print(json.dumps(one(json.loads(asked.one))))
+        return
+    print(f"{'problem':58} {'CPU s':>8} {'wall s':>8} {'GB':>7} {'gap':>9}")
+    targets()
+    growth()
+    if not asked.quick:
+        against_one_programme()
+
+
+if __name__ == "__main__":
+    main()
