@@ -11,11 +11,13 @@ from rich.status import Status
 from rich.table import Table
 
 from hardware_profiles.faults import printable
+from planner.amounts import month
 from planner.inputs import Checked
 from planner.parts import Section
 from planner.plan import Plan, Purchase
 from planner.reasons import reasons
 from planner.review import Review
+from planner.sections import none_of
 from planner.solve import Progress
 
 
@@ -92,7 +94,7 @@ def _purchases(plan: Plan) -> Table:
 
 def _from(purchase: Purchase) -> str:
     """When it is signed and, if that is later, when it serves."""
-    return purchase.epoch + (f", serves {purchase.serves_from}" if purchase.serves_from else "")
+    return month(purchase.epoch) + (f", serves {month(purchase.serves_from)}" if purchase.serves_from else "")
 
 
 def _supplies(plan: Plan) -> Table:
@@ -113,7 +115,7 @@ def _baselines(plan: Plan) -> Table:
     table.add_row("this plan", f"{plan.cost_usd:,.0f}", "")
     for b in plan.baselines:
         if b.usd is None:
-            table.add_row(_text(b.name), "forbidden" if b.forbidden else "impossible", _text(b.note))
+            table.add_row(_text(b.name), none_of(b), _text(b.note))
         else:
             table.add_row(_text(b.name), f"{b.usd:,.0f}", f"{(b.usd - plan.cost_usd) / plan.cost_usd:+.1%}")
     return table

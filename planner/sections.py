@@ -93,7 +93,7 @@ def _purchases(plan: Plan) -> Section:
     if not plan.purchases:
         return Section(title, "Nothing: no GPU is bought, committed to or switched on.")
     rows = [
-        (p.offer, label(p.scheme), p.provider, p.gpu, month(p.epoch), _term(p), number(p.units), number(p.gpus),
+        (p.offer, label(p.scheme), p.provider, p.gpu, _from(p), _term(p), number(p.units), number(p.gpus),
          usd(p.usd), usd(p.usd_per_gpu_h), share(p.utilisation))
         for p in plan.purchases
     ]  # fmt: skip
@@ -106,6 +106,11 @@ def _purchases(plan: Plan) -> Section:
         "is the share of GPU-hours that work fills at the SLO's capacity."
     )
     return Section(title, says, Table(columns, tuple(rows), words=first(6)), points)
+
+
+def _from(purchase: Purchase) -> str:
+    """When it is signed and, if that is later, when it serves."""
+    return month(purchase.epoch) + (f", serves {month(purchase.serves_from)}" if purchase.serves_from else "")
 
 
 def _lines(plan: Plan) -> Section:
