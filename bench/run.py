@@ -24,7 +24,7 @@ from bench.gpu import Driver, open_driver
 from bench.plan import RUN_FILE, Found, RunFile, RunPlan, check_window, default_shapes, machine_id, read_run, write_run
 from bench.scrape import cache_block_tokens, fetch
 from bench.selfcheck import known_ceiling
-from bench.server import Server, serving
+from bench.server import Server, knows_request_timings, serving
 from bench.sweep import Events, Sweep
 from hardware_profiles.curve import Curve, Gpu, file_name, write_curve, write_text
 from hardware_profiles.facts import gpus
@@ -78,6 +78,8 @@ def start(asked: Asked, folder: Path | None, *, fresh: bool) -> tuple[RunPlan, P
     folder = (folder or Path(".bench") / name).resolve()
     plan, make_model = make_plan(asked, folder, sorted(os.sched_getaffinity(0)))
     checked_driver(plan)
+    if plan.server is not None and not knows_request_timings(plan.server):
+        plan = plan.model_copy(update={"server": plan.server.model_copy(update={"request_timings": False})})
     prepare_folder(folder, fresh=fresh)
     if make_model:
         make_model()

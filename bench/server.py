@@ -65,6 +65,9 @@ class ServerSpec(Value):
     cpus: tuple[int, ...] = ()
     """Cores for the server; empty: all."""
     start_timeout_s: float = 900.0
+    request_timings: bool = True
+    """Whether this vLLM can tell the timings of single requests; versions before July 2026 cannot, and refuse to start
+    when they are asked to."""
     grace_s: float = 5.0
     """From SIGTERM to SIGKILL; nothing is left well within 10 s of this process's end."""
 
@@ -82,8 +85,8 @@ class ServerSpec(Value):
     def _measured(self) -> tuple[str, ...]:
         """What every measured server gets: its own timings and cached tokens in `usage`, no line per request."""
         loading = ("--load-format", "dummy") if self.weights == "dummy" else ()
-        told = ("--enable-per-request-metrics", "--enable-prompt-tokens-details", "--disable-uvicorn-access-log")
-        return (*loading, *told)
+        timings = ("--enable-per-request-metrics",) if self.request_timings else ()
+        return (*loading, *timings, "--enable-prompt-tokens-details", "--disable-uvicorn-access-log")
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,28 @@ def environment(spec: ServerSpec, outer: Mapping[str, str]) -> dict[str, str]:
     elif "HF_TOKEN" in outer:
         kept["HF_TOKEN"] = outer["HF_TOKEN"]
     return kept | {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"} | spec.environment
+
+
+def knows_request_timings(spec: ServerSpec) -> bool:
+    """Whether the vLLM of the server's Python has the option; True where that cannot be seen: starting it will tell.
+
+    Its text is looked through and not imported, which would take ten seconds and more.
+    """
+    try:
+        command = [spec.python, "-c", _LOOK_FOR, "enable_per_request_metrics"]
+        found = subprocess.run(command, env=environment(spec, os.environ), capture_output=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return True
+    return found.stdout.strip() != b"0"
+
+
+_LOOK_FOR = """
+import importlib.util, pathlib, sys
+spec = importlib.util.find_spec("vllm")
+roots = [pathlib.Path(root, "entrypoints") for root in spec.submodule_search_locations or ()]
+files = [path for root in roots for path in root.rglob("*.py")]
+print(int(any(sys.argv[1] in path.read_text("utf-8", "replace") for path in files)))
+"""
 
 
 def redacted(args: tuple[str, ...]) -> tuple[str, ...]:

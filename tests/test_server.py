@@ -13,7 +13,7 @@ import pytest
 
 from bench.guard import descendants
 from bench.scrape import fetch
-from bench.server import ServerSpec, environment, redacted, serving
+from bench.server import ServerSpec, environment, knows_request_timings, redacted, serving
 from hardware_profiles.faults import InputError
 
 # Healthy at once, and with children that a plain SIGTERM does not reach: one ignores it, one is in another session.
@@ -213,3 +213,26 @@ def test_stored_arguments_hold_no_secret_and_no_path() -> None:
     )
     assert spec.shown_args()[:4] == ("--model", "tiny", "--load-format", "dummy")
     assert spec.shown_args()[-2:] == ("--seed", "1")
+
+
+@pytest.mark.parametrize(("text", "known"), [("x.enable_per_request_metrics = True", True), ("nothing", False)])
+def test_an_older_vllm_is_not_asked_for_what_it_does_not_know(tmp_path: Path, text: str, known: bool) -> None:
+    """The option stands in a vLLM's own text or not; without it the server gets all the others."""
+    package = tmp_path / "vllm" / "entrypoints" / "openai"
+    package.mkdir(parents=True)
+    (tmp_path / "vllm" / "__init__.py").write_text("raise RuntimeError('it was imported')")
+    (package / "cli_args.py").write_text(text)
+    spec = ServerSpec(
+        python=sys.executable, model="m", served_name="m", weights="dummy", environment={"PYTHONPATH": str(tmp_path)}
+    )
+    assert knows_request_timings(spec) is known
+    args = spec.model_copy(update={"request_timings": known}).shown_args()
+    assert ("--enable-per-request-metrics" in args) is known
+    assert "--enable-prompt-tokens-details" in args
+
+
+def test_where_vllm_cannot_be_looked_at_it_is_asked(tmp_path: Path) -> None:
+    """No such Python, or one without vLLM: what is wrong is told when the server is started."""
+    for python in ("/no/python", sys.executable):
+        spec = ServerSpec(python=python, model="m", served_name="m", weights="dummy")
+        assert knows_request_timings(spec.model_copy(update={"environment": {"PYTHONPATH": str(tmp_path)}}))
