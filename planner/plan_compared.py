@@ -43,7 +43,7 @@ class Sensitivity(Value):
     usd_low: float
     usd_high: float
     decision_low: dict[str, float]
-    """GPUs bought or reserved by kind of supply."""
+    """GPUs bought or reserved by kind of supply, the most at once."""
     decision_high: dict[str, float]
     turns_below: float | None
     """Factor below which another decision saves more than `whatif.WORTH`; None: the plan's holds over the range."""

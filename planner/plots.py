@@ -88,6 +88,8 @@ def cost_picture(plan: Plan, *, narrow: bool = False) -> Figure:
 
 
 def _why_not(other: Baseline) -> str:
+    if other.unfinished:
+        return "not found in time; one may exist"
     return f"forbidden: {other.note}" if other.forbidden else other.note or "cannot serve everything"
 
 

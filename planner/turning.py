@@ -41,13 +41,18 @@ class Turn:
 
 
 def decided(plan: Plan) -> Decision:
-    """GPUs that the plan buys or reserves, by scheme and GPU."""
-    found: Decision = {}
+    """GPUs that the plan buys or reserves by scheme and GPU, the most at once: terms that renew others add nothing."""
+    names = [month.name for month in plan.months]
+    held: dict[str, list[float]] = {}
     for purchase in plan.purchases:
-        if purchase.scheme in _VERBS:
-            key = f"{purchase.scheme} {purchase.gpu}"
-            found[key] = found.get(key, 0.0) + purchase.gpus
-    return found
+        if purchase.scheme not in _VERBS:
+            continue
+        gpus = held.setdefault(f"{purchase.scheme} {purchase.gpu}", [0.0] * max(1, len(names)))
+        epoch = purchase.serves_from or purchase.epoch
+        first = names.index(epoch) if epoch in names else 0
+        for m in range(first, min(len(gpus), first + (purchase.term_months or len(gpus)))):
+            gpus[m] += purchase.gpus
+    return {key: max(gpus) for key, gpus in held.items()}
 
 
 def turns(plan: Plan) -> tuple[Turn, ...]:

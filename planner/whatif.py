@@ -133,14 +133,14 @@ DRIVERS = (
 
 
 def decision(case: Case, fleet: Fleet) -> Decision:
-    """GPUs that are bought or reserved, by kind of supply."""
-    found: Decision = {}
+    """GPUs that are bought or reserved by kind of supply, the most at once: terms that renew others add nothing."""
+    held = case.problem.active_units(fleet.buy) - case.problem.active_units(np.zeros_like(fleet.buy))
+    by_kind: dict[str, Array] = {}
     for o, info in enumerate(case.offers):
-        units = float(fleet.buy[o].sum())
-        if info.offer.placed == "epoch" and units:
+        if info.offer.placed == "epoch" and fleet.buy[o].any():
             key = f"{info.scheme} {info.gpu}"
-            found[key] = found.get(key, 0.0) + units * info.gpus_per_unit
-    return found
+            by_kind[key] = by_kind.get(key, np.zeros(held.shape[1])) + held[o] * info.gpus_per_unit
+    return {key: float(gpus.max()) for key, gpus in by_kind.items()}
 
 
 def kept(problem: Problem, fleet: Fleet, allowed_usd: float = 0.0) -> Solution:

@@ -61,6 +61,17 @@ def test_decisions_are_the_purchases_that_are_signed() -> None:
     assert decided(plan()) == {"owned h100-80gb-sxm": 8, "reserved h100-80gb-sxm": 6}
 
 
+def test_terms_that_renew_one_another_are_one_decision() -> None:
+    """Six GPUs for a month, and six for the next one, are six GPUs; overlapping they are twelve."""
+    made = plan()
+    reserved = next(p for p in made.purchases if p.scheme == "reserved")
+    first = reserved.model_copy(update={"term_months": 1})
+    after = first.model_copy(update={"epoch": "2027-02"})
+    gpu = f"reserved {reserved.gpu}"
+    assert decided(made.model_copy(update={"purchases": (first, after)})) == {gpu: 6}
+    assert decided(made.model_copy(update={"purchases": (reserved, after)})) == {gpu: 12}
+
+
 def test_tornado_bars_reach_the_bills() -> None:
     """Each bar goes from the plan's bill to the bill at its end, the widest figure on top."""
     axis = tornado_picture(plan()).axes[0]
