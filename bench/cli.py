@@ -150,17 +150,22 @@ def selfcheck(
 def show(
     curve: CurveFile,
     plot: Annotated[Path | None, typer.Option(help="Also draw it: FILE.png, .svg or .html.")] = None,
-    ttft: Annotated[float | None, typer.Option(help="SLO to draw: seconds to the first token.")] = None,
-    tpot: Annotated[float | None, typer.Option(help="SLO to draw: seconds per further token.")] = None,
+    ttft: Annotated[
+        float | None, typer.Option(help="SLO whose knee is told and drawn: seconds to the first token.")
+    ] = None,
+    tpot: Annotated[float | None, typer.Option(help="The same: seconds per further token.")] = None,
 ) -> None:
     """Show a curve as a table, and as a picture."""
     from rich.console import Console
 
-    from bench.show import curve_table, write_plot
+    from bench.show import curve_table, knee_lines, write_plot
     from hardware_profiles.curve import read_curve
+    from hardware_profiles.slo import Slo
 
     found = read_curve(curve)
     Console().print(curve_table(found))
+    for line in knee_lines(found, Slo(ttft_s=ttft, tpot_s=tpot)) if ttft or tpot else ():
+        typer.echo(line)
     if plot is not None:
         write_plot(found, plot, ttft_s=ttft, tpot_s=tpot)
         typer.echo(f"drawn: {plot}")

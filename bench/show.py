@@ -3,13 +3,15 @@
 A table row is one point: its load, what it served, TTFT and TPOT, and what the checks said. Latencies are medians in
 milliseconds (for a published point whatever its source states), with the 95 % interval where the curve has one; a
 column without a number is left out. The plot shows throughput against load, and TPOT and TTFT
-against throughput with the SLO's limits; shapes have their own colour, marked points are hollow,
-and squares are open-loop stages (p95).
+against throughput with the SLO's limits, dotted at the load up to which 95 % met them (the knee); shapes have their own
+colour, marked points are hollow, and squares are open-loop stages (p95).
 """
 
 from __future__ import annotations
 
 import io
+import itertools
+from collections import deque
 from html import escape as html_escape
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from rich.text import Text
 
 from hardware_profiles.curve import Curve, Estimate, Point, Shape, Statistic, write_text
 from hardware_profiles.faults import Fault, InputError, printable
+from hardware_profiles.slo import Slo, attainment
 
 COLUMNS = (
     "load",
@@ -105,6 +108,39 @@ def verdicts(point: Point) -> str:
     return f"{told} ({point.bottleneck})" if point.bottleneck else told
 
 
+def knees(curve: Curve, slo: Slo) -> list[tuple[Shape, Point | None, Point | None]]:
+    """For each shape the highest load and the highest rate up to which every usable point meets the SLO."""
+    found = []
+    for shape in shapes(curve):
+        ends: dict[str, Point | None] = {}
+        for mode in ("closed", "open"):
+            points = [point for point in curve.usable_points if point.shape == shape and point.mode == mode]
+            points.sort(key=lambda point: point.load or point.offered_rate_per_s or 0.0)
+            met = itertools.takewhile(lambda point: _meets(point, slo), points)
+            ends[mode] = next(iter(deque(met, maxlen=1)), None)
+        found.append((shape, ends["closed"], ends["open"]))
+    return found
+
+
+def _meets(point: Point, slo: Slo) -> bool:
+    share = attainment(point, slo)
+    return share is not None and share.value >= slo.attainment
+
+
+def knee_lines(curve: Curve, slo: Slo) -> list[str]:
+    """The knee of each shape in words; nothing where no single requests are known."""
+    if not any(point.sample for point in curve.points):
+        return ["the SLO's knee is unknown: this curve has no single requests"]
+    limits = ", ".join(f"{name.upper()} {limit:g} s" for name, limit in slo.limits.items())
+    lines = []
+    for shape, closed, opened in knees(curve, slo):
+        told = [f"load {closed.load:g} ({closed.output_tokens_per_s:.4g} tok/s)"] if closed else []
+        told += [f"{opened.offered_rate_per_s:g} requests/s" if opened.offered_rate_per_s else ""] if opened else []
+        where = " and ".join(told) or "no load that was measured"
+        lines.append(f"{_shape_text(shape)}: {slo.attainment:.0%} within {limits} up to {where}")
+    return lines
+
+
 def shapes(curve: Curve) -> list[Shape]:
     """The shapes of a curve, in its order."""
     return list(dict.fromkeys(point.shape for point in curve.points))
@@ -146,6 +182,9 @@ def _plot(curve: Curve, kind: str, ttft_s: float | None, tpot_s: float | None) -
         for axis, limit in ((axes[1], tpot_s), (axes[2], ttft_s)):
             if limit is not None:
                 axis.axhline(limit * 1e3, color="black", linestyle="--", linewidth=0.8, label="SLO")
+        for number, (_, knee, _) in enumerate(knees(curve, Slo(ttft_s=ttft_s, tpot_s=tpot_s))):
+            if knee is not None and (ttft_s or tpot_s):
+                axes[0].axvline(knee.load, color=f"C{number % 10}", linestyle=":", linewidth=1)
         for axis, x, y in zip(axes, ("load (requests in flight)", *["output tokens/s"] * 2), _Y_AXES, strict=True):
             axis.set(xlabel=x, ylabel=y, ylim=(0, None))
             axis.grid(alpha=0.3)

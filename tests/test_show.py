@@ -9,9 +9,10 @@ import pytest
 from rich.console import Console
 
 from bench.compare import common_levels, comparison_table, difference
-from bench.show import curve_table, library_table, point_row, write_plot
-from hardware_profiles.curve import Check, Conditions, Curve, Estimate, Gpu, Point, Shape
+from bench.show import curve_table, knee_lines, library_table, point_row, write_plot
+from hardware_profiles.curve import Check, Conditions, Curve, Estimate, Gpu, Point, Sample, Shape
 from hardware_profiles.faults import InputError
+from hardware_profiles.slo import Slo
 
 SHAPE = Shape(input_tokens=1024, output_tokens=256)
 
@@ -153,3 +154,20 @@ def test_throughput_is_compared_by_its_interval() -> None:
 
     assert told(0.02) == ["128 ±2%", "1.055", "faster"]
     assert told(0.10) == ["128 ±10%", "1.055", "cannot tell"]
+
+
+def test_the_knee_of_an_slo() -> None:
+    """Up to the highest load and rate below which nothing misses; a marked point and what lies beyond a miss do not
+    count; without single requests it is unknown."""
+
+    def sampled(size: float, ttft_s: float, **changes: Any) -> Point:
+        return point(size, sample=(Sample(ttft_s=ttft_s, tpot_s=0.01, e2e_s=1.0),) * 40, **changes)
+
+    opened = {"mode": "open", "load": None, "offered_rate_per_s": 1.5}
+    points = (sampled(1, 0.1), sampled(2, 0.1), sampled(4, 0.6), sampled(8, 0.1), sampled(3, 0.2, **opened))
+    known = curve(*points)
+    assert knee_lines(known, Slo(ttft_s=0.5)) == [
+        "1024/256: 95% within TTFT 0.5 s up to load 2 (256 tok/s) and 1.5 requests/s"
+    ]
+    assert knee_lines(known, Slo(ttft_s=0.05)) == ["1024/256: 95% within TTFT 0.05 s up to no load that was measured"]
+    assert knee_lines(TWO, Slo(ttft_s=0.5)) == ["the SLO's knee is unknown: this curve has no single requests"]
