@@ -18,7 +18,7 @@ import numpy as np
 
 from bench import stats
 from bench.evidence import Evidence, moved, primed_before, unknown, verdict_of, within
-from bench.gpu import POWER_CAP
+from bench.judge_gpu import gpu_energy, gpu_settings, gpu_shared, gpu_throttled
 from hardware_profiles.curve import Check
 
 IN_FLIGHT_SHARE, IN_FLIGHT_REQUESTS = 0.20, 1.0
@@ -38,7 +38,6 @@ ERROR_SHARE = 0.01
 LAG_S, LAG_SHARE = 0.010, 0.05
 """How late the client sent: p99, against 10 ms or 5 % of the median TTFT."""
 BUSY_SHARE = 0.9
-POWER_LIMIT_SHARE = 0.01
 
 
 def judge(evidence: Evidence) -> tuple[Check, ...]:
@@ -230,40 +229,6 @@ def drained(evidence: Evidence) -> Check:
     return within("drained", left + server, 0.0, f"{left} unanswered, {server} left on the server")
 
 
-def gpu_throttled(evidence: Evidence) -> Check:
-    """Heat or a failing supply slowed the GPU. Its own power cap does not fail: that is what this GPU delivers."""
-    if not evidence.readings:
-        return unknown("gpu_throttled", evidence.watch.gpu_reason or "no reading of the driver from inside the window")
-    told = [reading.throttled for reading in evidence.readings]
-    if None in told:
-        return unknown("gpu_throttled", "the driver does not tell")
-    reasons = {reason for reading in told for reason in reading or ()} - {POWER_CAP}
-    named = ", ".join(sorted(reasons))
-    return verdict_of("gpu_throttled", not reasons, f"slowed by {named}" if reasons else "not slowed by heat or supply")
-
-
-def gpu_shared(evidence: Evidence) -> Check:
-    """Nobody else computed on the GPU."""
-    if not evidence.readings:
-        return unknown("gpu_shared", evidence.watch.gpu_reason or "no reading of the driver from inside the window")
-    seen = [reading.processes for reading in evidence.readings]
-    own = evidence.watch.own_processes
-    if not own or None in seen:
-        return unknown("gpu_shared", "the driver does not tell which processes are the server's")
-    foreign = {pid for processes in seen for pid in processes or ()} - set(own)
-    told = f"{len(foreign)} other processes" if foreign else "only the server's processes"
-    return verdict_of("gpu_shared", not foreign, told)
-
-
-def gpu_settings(evidence: Evidence) -> Check:
-    """The power limit stayed as it was."""
-    limits = [reading.power_limit_w for reading in evidence.watch.readings if reading.power_limit_w is not None]
-    if not limits:
-        return unknown("gpu_settings", evidence.watch.gpu_reason or "the driver does not tell")
-    change = max(limits) / min(limits) - 1
-    return within("gpu_settings", change, POWER_LIMIT_SHARE, f"power limit {min(limits):.0f} to {max(limits):.0f} W")
-
-
 CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     server_alive,
     errors,
@@ -282,6 +247,7 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     gpu_throttled,
     gpu_shared,
     gpu_settings,
+    gpu_energy,
 )
 
 

@@ -247,6 +247,16 @@ FIRES: list[tuple[str, Callable[[], Evidence], str]] = [
         watch(readings=(*WATCH.readings, reading(LOAD, power_limit_w=500.0))),
         "power limit 500 to 700 W",
     ),
+    (
+        "gpu_settings",
+        watch(readings=tuple(reading(at, clock_sm_mhz=1980.0 if at < 25 else 1410.0) for at in range(41))),
+        "power limit 700 to 700 W, clock 1980 MHz in the window's first third, 1410 in its last",
+    ),
+    (
+        "gpu_energy",
+        watch(readings=tuple(reading(at, energy_j=0.0) for at in range(41))),
+        "counter 0 W, samples 300 W on average",
+    ),
 ]
 
 
@@ -271,7 +281,7 @@ UNKNOWN: list[tuple[str, Callable[[], Evidence], str]] = [
     ),
     *(
         (name, watch(readings=(), gpu_reason="no GPU"), "no GPU")
-        for name in ("gpu_throttled", "gpu_shared", "gpu_settings")
+        for name in ("gpu_throttled", "gpu_shared", "gpu_settings", "gpu_energy")
     ),
     ("gpu_throttled", watch(readings=(reading(10, throttled=None),)), "the driver does not tell"),
     (
