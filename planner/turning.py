@@ -119,6 +119,8 @@ def instead(base: Decision, other: Decision) -> str:
     'buy 8 h200, reserve 24 h100 in place of 16'
     >>> instead({"owned h200": 8, "reserved h100": 16}, {"owned h200": 8})
     'reserve no h100'
+    >>> instead({"reserved h100": 16}, {"reserved h100": 16})
+    'the same GPUs at other times or for other terms'
     """
     if not any(other.values()):
         return "buy and reserve nothing"
@@ -133,7 +135,7 @@ def instead(base: Decision, other: Decision) -> str:
             told.append(f"{verb} no {gpu}")
         else:
             told.append(f"{verb} {number(after)} {gpu}" + (f" in place of {number(before)}" if before else ""))
-    return ", ".join(told) or "much the same is decided"
+    return ", ".join(told) or "the same GPUs at other times or for other terms"
 
 
 def _ranges(plan: Plan) -> str:
@@ -167,6 +169,6 @@ def sensitivity_table(plan: Plan) -> Table:
          turning(s.turns_above, s.decision_above, s.shares_above))
         for s in by_spread(plan)
     )  # fmt: skip
-    columns = ("figure", "bill when lower", "bill when higher", "if this plan's purchases were kept",
+    columns = ("figure", "bill when lower", "bill when higher", "lower / higher if its purchases were kept",
                "decision turns when", "or when")  # fmt: skip
     return Table(columns, rows, words=frozenset(range(6)))

@@ -1,11 +1,11 @@
 """What would change the bill, and what would change the decision: the same problem solved again, one figure moved.
 
 A driver multiplies one family of figures of the `Problem` (demand, API prices, ...). Each is moved to both ends of a
-stated range. There the plan's own purchases are kept (hours dispatched anew) and everything is decided anew; the bill
-is the cheaper of the two, so that a search that ran out of time cannot make a better world look dearer. The decision
-turns where another one saves more than `WORTH` of what keeping the plan's would cost: what two searches differ by
-less is a tie, not a reason to sign something else. The nearest such factor is found by halving. Two decisions are the
-same when they buy or reserve the same kinds of supply and their GPUs agree within `SAME`.
+stated range. There the plan's own purchases are kept (hours dispatched anew) and everything is decided anew. The
+decision turns where what is decided anew saves more than `WORTH` of what keeping the plan's purchases would cost; that
+is then the bill, else the plan's own is: what two searches differ by less is a tie, not a reason to sign something
+else, and a search that ran out of time cannot make a better world look dearer. The nearest such factor is found by
+halving.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from planner.solver import Fleet
 from planner.units import in_requests, in_units, work_unit
 from planner.whole import settle
 
-SAME = 0.1
-"""Share of the GPUs of one kind by which a decision may differ and still be called the same."""
 WORTH = 0.01
 """Share of the bill that another decision has to save before it is called better."""
 _HALVINGS = 6
@@ -214,7 +212,7 @@ def _moved(base: _Base, driver: Driver) -> Sensitivity:
 
 @dataclass(frozen=True, eq=False)
 class _End:
-    """One end of a driver's range: the plan as it is, and the cheapest that was found (which may be the plan)."""
+    """One end of a driver's range: the plan as it is, and what is decided there (the plan, where nothing else pays)."""
 
     factor: float
     stays: Solution
@@ -224,13 +222,11 @@ class _End:
     def of(base: _Base, driver: Driver, factor: float) -> _End:
         problem = driver.change(base.case.problem, factor)
         stays, solved = base.kept(problem), base.solved(problem)
-        return _End(factor, stays, solved if _pays(stays, solved) else min(stays, solved, key=_usd))
+        return _End(factor, stays, solved if _pays(stays, solved) else stays)
 
     def turn(self, base: _Base, driver: Driver) -> tuple[float, Solution] | None:
         """The factor nearest to 1 at which another decision pays, by halving, and that decision."""
-        if not _pays(self.stays, self.best) or same(
-            decision(base.case, self.best.fleet), decision(base.case, base.solution.fleet)
-        ):
+        if not _pays(self.stays, self.best):
             return None
         near, far = 1.0, self.factor
         for _ in range(_HALVINGS):
@@ -241,9 +237,7 @@ class _End:
             else:
                 near = middle
         problem = driver.change(base.case.problem, far)
-        found = min(base.kept(problem, self.best.fleet), base.solved(problem), key=_usd)
-        own = decision(base.case, base.solution.fleet)
-        return far, base.kept(problem, self.best.fleet) if same(decision(base.case, found.fleet), own) else found
+        return far, min(base.kept(problem, self.best.fleet), base.solved(problem), key=_usd)
 
 
 def _usd(solution: Solution) -> float:
@@ -264,15 +258,6 @@ def flexible(case: Case, solution: Solution) -> dict[str, float]:
     rented = [o for o, info in enumerate(case.offers) if info.scheme in ("on demand", "spot")]
     parts = {"on demand": done.by_offer[rented].sum(axis=0), "api": done.by_endpoint.sum(axis=0)}
     return {name: float(hours @ requests @ tokens) / asked if asked else 0.0 for name, requests in parts.items()}
-
-
-def same(one: Decision, other: Decision) -> bool:
-    """Whether two decisions would be called the same."""
-    keys = one.keys() | other.keys()
-    return all(
-        abs(one.get(key, 0.0) - other.get(key, 0.0)) <= SAME * max(one.get(key, 0.0), other.get(key, 0.0))
-        for key in keys
-    )
 
 
 def _lines(lines: tuple[Line, ...], factor: float) -> tuple[Line, ...]:
