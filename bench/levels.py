@@ -13,7 +13,7 @@ luck. The search starts at 80 % of the best closed-loop throughput, moves by 25 
 one that does not, and then halves the gap between them (on the logarithm) until they are within 10 %.
 
 What is then known: the true rate lies between the highest that passed and the lowest that failed. On simulated queues
-at the default of 1000 requests a batch the rate that passed is 0.86 to 1.0 of the truth (tests/test_sweep.py).
+at the default of 1000 requests a batch the rate that passed is 0.80 to 1.02 of the truth (tests/test_sweep.py).
 """
 
 from __future__ import annotations
