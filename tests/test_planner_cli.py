@@ -174,5 +174,5 @@ def test_the_first_screen_says_unserved_work_first(planner: Planner) -> None:
     assert done.code == 0
     first = done.out.splitlines()[0]
     assert first == "172,800 requests (50.00%) cannot be served by anything in the price book."
-    assert "impossible" in done.out
+    assert "not possible" in done.out
     assert f"{MODEL} on 1x l4-24gb" not in done.out.split("Evidence: measured.")[1]
