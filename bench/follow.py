@@ -198,6 +198,8 @@ class Run:
             client["clock_error_s"] = max(metadata.get("clock_error_s", 0.0) for metadata in told)
         troubles = [metadata["prime_error"] for metadata in told if "prime_error" in metadata]
         client |= {"prime_error": troubles[0]} if troubles else {}
+        full = [metadata["kept_in_memory"] for metadata in told if "kept_in_memory" in metadata]
+        client |= {"kept_in_memory": full[0]} if full else {}
         return StageRun(
             stage=self.stage,
             records=records,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import doctest
 import io
 
 import pytest
 from rich.console import Console
 
-from bench import live
 from bench.driver import Target
 from bench.live import NOW, Left, LiveTable, now_row
 from bench.order import Progress
@@ -32,11 +30,6 @@ def plan(**changes: object) -> RunPlan:
     target = Target(url="http://127.0.0.1:9", model="m")
     facts = {"model": "m", "gpu": "cpu", "target": target, "shapes": (SHAPE, SHAPE), "max_load": 10} | changes
     return RunPlan.model_validate({**facts, "pace": Pace(rate_stages=6)})
-
-
-def test_durations() -> None:
-    """Rounded up, in the largest sensible unit."""
-    assert doctest.testmod(live).failed == 0
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_the_search_finds_the_truth_of_a_random_queue(limit: float) -> None:
 
 
 def test_the_search_finds_the_law_of_a_paced_server(tmp_path: Path) -> None:
-    """Sixteen slots of 40 ms, SLO: 10 ms in the queue at most. After five stages over real sockets the rate that passes
+    """Sixteen slots of 40 ms, SLO: 10 ms in the queue at most. After four stages over real sockets the rate that passes
     is 0.6 to 1.03 of the one that the queue of this law bears (what a whole search finds is told above), what fails is
     not below it, and TTFT, TPOT and the rate served are the law's throughout."""
     law = Law(ttft_s=0.02, tpot_s=0.004, max_running=SLOTS)
@@ -240,7 +240,7 @@ def test_the_search_finds_the_law_of_a_paced_server(tmp_path: Path) -> None:
             target=Target(url=url, model="paced", vocab_size=1000),
             shapes=(Fixed(input_tokens=100, output_tokens=6),),
             slo=Slo(ttft_s=law.ttft_s + 0.01),
-            pace=Pace(stage_s=6, warm_up_s=0.4, rate_requests=1200, rate_stages=5),
+            pace=Pace(stage_s=6, warm_up_s=0.4, rate_requests=1200, rate_stages=4),
         )
         found = Found(gpu=Gpu(name="cpu", count=1), engine="vllm", engine_version=None)
         run = RunFile(plan=plan, found=found, started_at="2026-11-20")
