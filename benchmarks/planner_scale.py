@@ -2,7 +2,8 @@
 
 Every line is one solve in a process of its own (so that its peak memory is its own), all in this run, one after
 another: the machine's noise is in all of them, so read the ratios. The problems are those of
-`tests/planner_problems.py`: made-up companies with daily and weekly cycles, noise, six GPU types to own, reserve and rent by the hour, and an API.
+`tests/planner_problems.py`: made-up companies with daily and weekly cycles, noise, six GPU types to own, reserve and
+rent by the hour, and an API.
 
     python benchmarks/planner_scale.py            # what issues and reviews ask for; about ten minutes
     python benchmarks/planner_scale.py --quick    # growth only, no single programme

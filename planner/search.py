@@ -127,10 +127,6 @@ class Search:
         """Seconds until the time limit, at least a little."""
         return max(1.0, self.end - self.clock())
 
-    def fleets_seen(self) -> bool:
-        """Whether there is anything to make a plan of."""
-        return self.plan is not None or self.promising is not None
-
     def best(self) -> Plan:
         """The plan found; made of the most promising fleet if there is none yet."""
         if self.plan is None:

@@ -2,14 +2,15 @@
 
 Two ways, one result. A problem whose programme is small is solved as that one programme, whole on-demand units and
 all. A larger one is searched (`search.py`): a master decides on fleets against lower bounds on the cost of their hours,
-promising fleets are dispatched in every hour, and what is learnt there raises the bounds, until both agree. In both,
-the plan is what `whole.settle` made payable, and the gap printed is (plan - bound) / plan.
+promising fleets are dispatched in every hour, and what is learnt there raises the bounds, until both agree. Where they
+do not and time is left, a problem of middling size is tried as one programme too. In all, the plan is what `whole.settle` made payable, and the gap printed is (plan - bound) / plan.
 
 Inside, work is counted in GPU-hours (`units.py`); the solution is in requests again.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _ROUNDING = 1e-7
 """By how much, as a share, rounding may lift a bound above its plan; more is a fault, which `check.py` tells."""
 SMALL = 6_000
 """Variables up to which one programme is tried."""
+MEDIUM = 60_000
+"""Variables up to which one programme is tried after all, where the search could not prove the gap asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +92,10 @@ def solve(
             search.one_programme()
         if search.gap() > gap:
             search.decompose()
+        if search.gap() > gap and SMALL < search.variables() <= MEDIUM and clock() < end:
+            search.one_programme()
     except KeyboardInterrupt:
-        if not search.fleets_seen():
+        if not math.isfinite(search.bound):
             raise
     plan = search.best()
     hours = in_requests(plan.hours, work_unit(merged))

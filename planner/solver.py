@@ -96,7 +96,7 @@ def _run(solver: Any) -> bool:
     stopped = False
     while thread.is_alive():
         try:
-            thread.join()
+            thread.join(0.1)
         except KeyboardInterrupt:
             stopped = True
             solver.cancelSolve()

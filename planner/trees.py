@@ -140,7 +140,7 @@ class _Growing:
             heapq.heappush(self.heap, (usd, next(self.order), least, most, number, dual))
 
     def off(self, number: Array) -> Array:
-        """By how much each N that must be whole is not, weighed by its price."""
+        """By how much each N that must be whole is not, weighed by its price; what is free can be rounded up."""
         off = np.where(self.hour.whole & (self.terms.usd > 0), np.abs(number - np.round(number)), 0.0)
         return np.where(off > _WHOLE, off * self.terms.usd, 0.0)
 
@@ -166,7 +166,8 @@ def grow(hour: Hour, demand: Array, terms: Terms, reference: Array, *, enough: f
         off = tree.off(number)
         if not off.any():
             tree.best = min(tree.best, usd)
-            tree.points[tuple(np.round(number, 6))] = dual
+            whole = np.where(hour.whole, np.ceil(number - _WHOLE), number)
+            tree.points[tuple(whole.round(6))] = dual
             tree.leaves.append((least, most, dual))
             continue
         if node < 8:

@@ -1,0 +1,153 @@
+"""The search for a fleet: its bound and its plan against one exact programme, on problems with every feature."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from planner_problems import company
+
+import planner.solve as solving
+from planner import whole
+from planner.check import check
+from planner.problem import Blocks, Deployment, Endpoint, Epoch, FixedCharge, Limit, Line, Offer, Pool, Problem
+from planner.solve import Progress, Solution, solve
+
+
+def any_problem(seed: int, hours: int = 24) -> Problem:
+    """Two or three GPU types, two epochs; some offers scarce, some in units of several GPUs, some existing already.
+
+    Replicas of one or two GPUs (or divisible), owned servers, terms, on demand with and without stock, a spend
+    commitment, an API with limits, a site, a fixed charge, price paths and discounting, drawn with `seed`.
+    """
+    rng = np.random.default_rng(seed)
+    classes, kinds = int(rng.integers(1, 4)), int(rng.integers(2, 4))
+    demand = rng.gamma(2.0, 4.0, (hours, classes)) * rng.choice([0.0, 1.0], (hours, classes), p=[0.1, 0.9])
+    work = rng.uniform(0.05, 0.3, classes)
+    path = tuple(rng.uniform(0.8, 1.1, 2)) if rng.random() < 0.4 else ()
+    pools, deployments, offers = [], [], []
+    for g in range(kinds):
+        speed, price = rng.uniform(0.6, 1.6), rng.uniform(1.5, 3.0)
+        times = tuple(None if rng.random() < 0.1 else float(t) for t in work / speed * rng.uniform(0.8, 1.2, classes))
+        pools += [Pool(f"own{g}", float(rng.uniform(0, 0.3))), Pool(f"rent{g}")]
+        size, divisible = float(rng.choice([1.0, 1.0, 2.0])), bool(rng.random() < 0.15)
+        deployments += [Deployment(f"d.{pool.name}", pool.name, times, size, divisible) for pool in pools[-2:]]
+        server = Offer(
+            f"server{g}", {f"own{g}": 1 / float(rng.choice([1, 2, 4]))}, max_units=4.0, price_path=path,
+            upfront=(Line("server", price * hours * rng.uniform(0.5, 1.5)),), committed=(Line("power", 0.1),),
+            lead_epochs=int(rng.random() < 0.2), existing=(1.0, 1.0) if rng.random() < 0.3 else (),
+        )  # fmt: skip
+        term = Offer(
+            f"term{g}", {f"rent{g}": 1 / float(rng.choice([1, 2]))}, term_epochs=int(rng.integers(1, 3)),
+            committed=(Line("rent", price * rng.uniform(0.5, 0.9)),), max_units=6.0, price_path=path,
+        )  # fmt: skip
+        hourly = Offer(
+            f"hourly{g}", {f"rent{g}": 1 / float(rng.choice([1, 1, 4]))}, placed="hour", bought=False,
+            usage_usd_per_h=price * float(rng.choice([1, 1, 3])), price_path=path,
+            max_units=3.0 if rng.random() < 0.4 else None, whole=bool(rng.random() < 0.9),
+        )  # fmt: skip
+        offers += [server, term, hourly]
+    if rng.random() < 0.4:
+        offers.append(Offer("spend", {f"rent{g}": 1.2 for g in range(kinds)}, placed="hour", term_epochs=1,
+                            committed=(Line("spend", 1.0),), whole=bool(rng.random() < 0.5)))  # fmt: skip
+    limited = rng.random() < 0.5
+    api = Endpoint(
+        "api", tuple(work * rng.uniform(3, 9)), requests_per_h=8.0 if limited else None,
+        tokens_per_h=40.0 if limited else None, tokens_per_request=tuple(rng.uniform(1, 9, classes)),
+    )  # fmt: skip
+    servers = tuple(offer.name for offer in offers if offer.name.startswith("server"))
+    return Problem(
+        epochs=(Epoch("a", hours / 2), Epoch("b", hours / 2, 0.9)),
+        classes=tuple(f"k{k}" for k in range(classes)),
+        blocks=Blocks(np.arange(hours) * 2 // hours, np.ones(hours), demand),
+        pools=tuple(pools),
+        deployments=tuple(deployments),
+        offers=tuple(offers),
+        endpoints=(api,) if rng.random() < 0.8 else (),
+        limits=(Limit("rack", dict.fromkeys(servers, 1.0), 5.0),),
+        fixed_charges=(FixedCharge("team", servers, 0.3, 8.0),) if rng.random() < 0.5 else (),
+        unserved_usd_per_request=tuple(work * 40),
+        tail="full" if rng.random() < 0.5 else "prorated",
+    )
+
+
+def both(problem: Problem, monkeypatch: pytest.MonkeyPatch, gap: float) -> tuple[Solution, Solution]:
+    """Solved as one programme to a hair, and searched with every short cut on."""
+    monkeypatch.setattr(solving, "SMALL", 10**9)
+    exact = solve(problem, gap=1e-7, time_limit_s=60.0)
+    monkeypatch.setattr(solving, "SMALL", 0)
+    monkeypatch.setattr(solving, "MEDIUM", 0)
+    monkeypatch.setattr(whole, "_FEW", 0)
+    return exact, solve(problem, gap=gap, time_limit_s=20.0)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_no_bound_is_above_the_optimum_and_no_plan_below(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever features meet: the searched bound holds for the exact optimum, the searched plan is allowed."""
+    exact, searched = both(any_problem(seed), monkeypatch, 1e-4)
+    assert check(exact) == ()
+    assert check(searched) == ()
+    assert exact.proof == "one programme"
+    assert searched.bound_usd <= exact.cost_usd * (1 + 1e-6)
+    assert searched.cost_usd >= exact.bound_usd * (1 - 1e-6)
+
+
+def test_whole_units_on_demand_raise_the_bound() -> None:
+    """Under two GPUs of peak the divisible optimum is far below any plan; the proof knows, and says 2 % or better."""
+    small = company(hours=336, workloads=2, gpus=2, peak_gpus=1.5)
+    relaxed = company(hours=336, workloads=2, gpus=2, peak_gpus=1.5, whole_hours=False)
+    searched = solve(small, gap=0.01, time_limit_s=30.0)
+    divisible = solve(replace(relaxed, offers=tuple(replace(o, whole=False) for o in relaxed.offers)), gap=1e-4)
+    assert check(searched) == ()
+    assert searched.gap <= 0.02
+    assert divisible.cost_usd < 0.95 * searched.bound_usd
+
+
+def test_a_search_cut_short_is_honest() -> None:
+    """With no time at all there is still an allowed plan, and its gap is the true distance to the bound, not zero."""
+    problem = company(hours=2000, workloads=3, gpus=4)
+    hurried = solve(problem, gap=1e-6, time_limit_s=0.0)
+    unhurried = solve(problem, gap=0.002, time_limit_s=60.0)
+    assert check(hurried) == ()
+    assert hurried.bound_usd <= unhurried.cost_usd
+    assert hurried.gap > 1e-6
+    assert hurried.gap == pytest.approx((hurried.cost_usd - hurried.bound_usd) / hurried.cost_usd)
+
+
+def test_ctrl_c_gives_the_best_plan_so_far() -> None:
+    """Interrupted after its first bound, the search returns an allowed plan with its honest gap."""
+
+    def interrupt(_: Progress) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    solution = solve(company(hours=2000, workloads=3, gpus=4), gap=1e-9, time_limit_s=60.0, progress=interrupt)
+    assert check(solution) == ()
+    assert 0 < solution.gap < 1
+    assert not [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+
+
+def test_ctrl_c_is_heard_while_highs_works() -> None:
+    """A signal that comes in the middle of a long solve ends HiGHS in good order; what it found is returned."""
+    from planner.programme import build
+    from planner.solver import solve_programme
+    from planner.units import in_units
+
+    programme = build(in_units(company(hours=300, workloads=3, gpus=4)))
+    timer = threading.Timer(1.5, lambda: signal.raise_signal(signal.SIGINT))
+    timer.start()
+    answer = solve_programme(programme, gap=0.0, time_limit_s=60.0)
+    timer.join()
+    assert answer.stopped
+    assert answer.bound_usd <= answer.cost_usd
+
+
+def test_progress_closes_in() -> None:
+    """The bounds told never fall, the plans told never get dearer."""
+    told: list[Progress] = []
+    solve(company(hours=2000, workloads=3, gpus=4, peak_gpus=10), gap=0.002, time_limit_s=30.0, progress=told.append)
+    assert len(told) >= 2
+    assert [p.bound_usd for p in told] == sorted(p.bound_usd for p in told)
+    assert [p.plan_usd for p in told] == sorted((p.plan_usd for p in told), reverse=True)
