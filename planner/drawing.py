@@ -11,14 +11,12 @@ import io
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from planner.plan import Scheme
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-PictureFormat = Literal["png", "svg"]
 
 COLOURS: dict[Scheme, str] = {
     "existing": "#444444",
@@ -47,7 +45,6 @@ _STYLE: dict[Any, Any] = {
     "grid.color": "#DDDDDD",
     "hatch.linewidth": 0.6,
     "legend.frameon": False,
-    "savefig.dpi": 130,
     "svg.fonttype": "path",
     "svg.hashsalt": "spillway",
     "text.color": INK,
@@ -62,19 +59,17 @@ def label(scheme: Scheme) -> str:
     return _LABELS.get(scheme, scheme)
 
 
-def render(draw: Callable[[], Figure], *formats: PictureFormat) -> tuple[bytes, ...]:
-    """Draw once, write in every format."""
+def render(draw: Callable[[], Figure]) -> bytes:
+    """The picture as SVG."""
     import matplotlib as mpl
 
     with mpl.rc_context():
         mpl.rcdefaults()  # somebody's own matplotlibrc must not change a report
         mpl.rcParams.update(_STYLE)
-        figure = draw()
-        written = []
-        for wanted in formats:
-            written.append(_written(figure, wanted))
-            figure.set_layout_engine("none")  # it has found everything's place; a second search takes as long again
-        return tuple(written)
+        buffer = io.BytesIO()
+        # What matplotlib would note by itself: the date and its own version.
+        draw().savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        return _lean(buffer.getvalue().decode()).encode()
 
 
 def panels(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
@@ -119,14 +114,6 @@ def _glyphs() -> frozenset[int]:
     from matplotlib import font_manager
 
     return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())
-
-
-def _written(figure: Figure, wanted: PictureFormat) -> bytes:
-    # What matplotlib would note by itself: the date (SVG) and its own version (both).
-    metadata = {"Software": None} if wanted == "png" else {"Date": None, "Creator": None, "Format": None, "Type": None}
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=wanted, metadata=metadata)
-    return buffer.getvalue() if wanted == "png" else _lean(buffer.getvalue().decode()).encode()
 
 
 def _lean(svg: str) -> str:

@@ -58,7 +58,7 @@ def _write(plan: Plan, hours: HourTable, folder: Path) -> tuple[str, ...]:
     drawn, shown = pictures(plan, hours), []
     images: dict[str, bytes] = {}
     for picture in drawn:
-        (wide,), (narrow,) = (render(partial(picture.draw, small), "svg") for small in (False, True))
+        wide, narrow = (render(partial(picture.draw, small)) for small in (False, True))
         shown.append(page_picture(picture, wide, narrow))
         images[f"{picture.stem}.svg"] = wide
     texts = {

@@ -196,7 +196,7 @@ def _structure(read: Read) -> list[tuple[str, list[str]]]:
 def _page(made: Plan, *, draw: bool = True) -> str:
     parts = []
     for picture in pictures(made, hours(200)):
-        drawn = [render(partial(picture.draw, narrow), "svg")[0] if draw else b"" for narrow in (False, True)]
+        drawn = [render(partial(picture.draw, narrow)) if draw else b"" for narrow in (False, True)]
         parts.append(shown(picture, *drawn))
     return page(made, parts)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import doctest
 import itertools
 import re
-import struct
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -118,7 +117,7 @@ def test_every_picture_draws_hostile_names(narrow: bool) -> None:
     made = hostile_plan()
     baselines = tuple(b.model_copy(update={"name": n}) for b, n in zip(made.baselines, names, strict=True))
     for picture in pictures(made.model_copy(update={"baselines": baselines}), hours(200)):
-        (svg,) = render(lambda: picture.draw(narrow), "svg")  # noqa: B023  # called at once
+        svg = render(lambda: picture.draw(narrow))  # noqa: B023  # called at once
         found = {element.tag.split("}")[1] for element in ET.fromstring(svg).iter()}
         assert found <= {"svg", "metadata", "RDF", "Work", "defs", "style", "g", "path", "use", "clipPath", "rect",
                          "pattern"}  # fmt: skip
@@ -132,13 +131,7 @@ def test_characters_that_cannot_be_drawn_become_boxes() -> None:
 
 def test_pictures_carry_no_date_and_no_version() -> None:
     """Nothing in a file says when, where or with what it was drawn."""
-    png, svg = render(lambda: cost_picture(plan()), "png", "svg")
-    chunks, place = [], 8
-    while place < len(png):
-        length, kind = struct.unpack(">I4s", png[place : place + 8])
-        chunks.append(kind)
-        place += 12 + length
-    assert set(chunks) == {b"IHDR", b"pHYs", b"IDAT", b"IEND"}
+    svg = render(lambda: cost_picture(plan()))
     assert not re.search(rb"dc:date|matplotlib v|creator", svg, re.IGNORECASE)
 
 
@@ -150,7 +143,7 @@ def test_pictures_of_a_plan_without_gpus_months_or_baselines() -> None:
     nothing = ("months", "baselines", "sensitivities", "paid", "volumes", "deployments")
     empty = plan().model_copy(update={**dict.fromkeys(nothing, ()), "cost_usd": 0.0})
     for figure in (month_picture(empty), cost_picture(empty), duration_picture(bare)):
-        render(lambda: figure, "svg")  # noqa: B023  # called at once
+        render(lambda: figure)  # noqa: B023  # called at once
     assert [picture.stem for picture in pictures(empty, bare)] == ["cost", "demand", "duration"]
     assert pictures(empty, bare)[0].says == "This plan costs USD 0."
     assert pictures(empty, bare)[1].says == "Over all hours APIs serve 100 % of the tokens."

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import os
 import re
+import socket
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from datetime import date
 from html.parser import HTMLParser
@@ -23,6 +26,7 @@ from planner.review import Wanted, default_name, review
 ROOT = Path(__file__).parents[1]
 HOSTILE = ("../../x", "=cmd()", "<script>alert(1)</script>", "team-a", "team_a", "[link](javascript:1)|`$x$`")
 PROVIDER = "=HYPERLINK(1)<b>[red]x[/red]"
+SECRET = "sk-seen-nowhere"
 BASE = "[horizon]\nhours = 24\n"
 
 
@@ -50,7 +54,7 @@ def solve(path: Path, *more: str, seed: str) -> Run:
     reports = path.parent / f"reports-{seed}"
     command = [sys.executable, "-m", "planner.cli", "solve", str(path), "--today", "2026-11-20"]
     command += ["--profiles", str(path.parent / "profiles"), "--reports", str(reports), *more]
-    environment = {**os.environ, "PYTHONHASHSEED": seed, "COLUMNS": "300", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONHASHSEED": seed, "COLUMNS": "300", "PYTHONPATH": str(ROOT), "API_KEY": SECRET}
     done = subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True, check=True)
     return Run(next(reports.iterdir()), done.stdout, done.stderr)
 
@@ -68,6 +72,20 @@ def test_the_same_inputs_and_day_give_the_same_bytes(hostile: tuple[Run, Run]) -
     assert {"plan.json", "report.md", "report.html", "hours.csv", "demand.svg"} <= set(one)
     assert one.keys() == two.keys()
     assert [name for name in one if one[name] != two[name]] == []
+
+
+def test_a_review_tells_nothing_of_the_machine(hostile: tuple[Run, Run]) -> None:
+    """No path of the inputs or of the home folder, no host name, no key from the environment; packed files included."""
+    folder = hostile[0].folder
+    told = b"".join(path.read_bytes() for path in folder.iterdir())
+    with zipfile.ZipFile(folder / "review.xlsx") as file:
+        told += b"".join(file.read(name) for name in file.namelist())
+    told += b"".join(base64.b64decode(data) for data in re.findall(rb"base64,([A-Za-z0-9+/=]+)", told))
+    assert b"<svg" in told
+    for secret in (str(folder.parents[1]), str(ROOT), str(Path.home()), SECRET):
+        assert secret.encode() not in told, secret
+    read = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.[cjm]*") if path.suffix != ".html")
+    assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", read)
 
 
 def test_names_do_not_leave_the_reports_folder(hostile: tuple[Run, Run]) -> None:

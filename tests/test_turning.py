@@ -110,4 +110,4 @@ def test_a_plan_of_one_bill_draws() -> None:
     """Figures that do not move the bill at all still have a picture."""
     made = plan()
     flat = tuple(s.model_copy(update={"usd_low": made.cost_usd, "usd_high": made.cost_usd}) for s in made.sensitivities)
-    render(lambda: tornado_picture(made.model_copy(update={"sensitivities": flat})), "svg")
+    render(lambda: tornado_picture(made.model_copy(update={"sensitivities": flat})))
