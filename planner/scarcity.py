@@ -11,7 +11,7 @@ earns above its price of use, an endpoint its limits. So, for an hour of demand 
     cost of the hour >= worth x - sum_d gpus lambda[d] replicas[d] - sum_o nu[o] units[o] - sum_e (rho R + tau T)[e]
 
 by weak duality of linear programming: it holds for any prices whatever, and the duals of a dispatch make it exact at
-the fleet dispatched. Summed over the hours of a cluster it is a row of the master (a Benders cut); see `partition.py`.
+the fleet dispatched. Summed over the hours of a group it is a row of the master (a Benders cut); see `partition.py`.
 """
 
 from __future__ import annotations

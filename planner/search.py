@@ -41,11 +41,11 @@ _GROUPS, _MEANS = 240, 100
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the search stands; `clusters` 0 means one programme."""
+    """Where the search stands; `groups` of hours in the master, 0 for one programme."""
 
     bound_usd: float
     plan_usd: float
-    clusters: int
+    groups: int
 
 
 class ImpossibleError(Exception):

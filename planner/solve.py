@@ -3,7 +3,8 @@
 Two ways, one result. A problem whose programme is small is solved as that one programme, whole on-demand units and
 all. A larger one is searched (`search.py`): a master decides on fleets against lower bounds on the cost of their hours,
 promising fleets are dispatched in every hour, and what is learnt there raises the bounds, until both agree. Where they
-do not and time is left, a problem of middling size is tried as one programme too. In all, the plan is what `whole.settle` made payable, and the gap printed is (plan - bound) / plan.
+do not and time is left, a problem of middling size is tried as one programme too. In all, the plan is what
+`whole.settle` made payable, and the gap printed is (plan - bound) / plan.
 
 Inside, work is counted in GPU-hours (`units.py`); the solution is in requests again.
 """

@@ -119,8 +119,8 @@ def test_one_more_offer_never_costs_more(problem: Problem, name: str) -> None:
 
 @given(problems())
 @SETTINGS
-def test_the_bound_of_clusters_is_never_above_the_optimum(problem: Problem) -> None:
-    """Solved by clusters of hours, the bound stays under the enumerated optimum and the plan over it."""
+def test_the_searched_bound_is_never_above_the_optimum(problem: Problem) -> None:
+    """Searched, the bound stays under the enumerated optimum and the plan over it."""
     before = solving.SMALL
     solving.SMALL = 0
     try:
@@ -157,18 +157,18 @@ def _many_hours(seed: int, count: int = 200) -> Problem:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_clusters_and_one_programme_agree(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_and_one_programme_agree(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With divisible hours both ways prove the same optimum, a zero-demand hour first included."""
     problem = _many_hours(seed)
     monkeypatch.setattr(solving, "SMALL", 10**9)
     whole = solve(problem, gap=1e-6, time_limit_s=60.0)
     monkeypatch.setattr(solving, "SMALL", 0)
-    clustered = solve(problem, gap=1e-4, time_limit_s=60.0)
+    searched = solve(problem, gap=1e-4, time_limit_s=60.0)
     assert check(whole) == ()
-    assert check(clustered) == ()
-    assert clustered.gap <= 1e-4
-    assert clustered.bound_usd <= whole.cost_usd * (1 + 1e-6)
-    assert clustered.cost_usd >= whole.bound_usd * (1 - 1e-6)
+    assert check(searched) == ()
+    assert searched.gap <= 1e-4
+    assert searched.bound_usd <= whole.cost_usd * (1 + 1e-6)
+    assert searched.cost_usd >= whole.bound_usd * (1 - 1e-6)
 
 
 def test_same_problem_same_plan() -> None:
