@@ -96,7 +96,11 @@ def _changes(plan: PlanFile) -> bool:
     """Whether demand or prices change from month to month."""
     trends = plan.price_trends
     rates = (trends.api_per_year, trends.rental_per_year, trends.purchase_per_year, plan.growth.requests_per_year)
-    return any(rates) or any(plan.growth.workloads.values()) or any(f.until or f.arrives for f in plan.fleet)
+    return (
+        any(rates)
+        or any(plan.growth.workloads.values())
+        or bool(plan.commitments or any(f.until or f.arrives for f in plan.fleet))
+    )
 
 
 def _waits(plan: PlanFile, book: PriceBook | None) -> bool:

@@ -23,9 +23,9 @@ from hardware_profiles.names import resolve_gpu, resolve_model
 from hardware_profiles.slo import Slo
 from planner.forecast import Forecast, read_forecast
 from planner.gpu_time import gpu_time_law
-from planner.planfile import DEFAULT_SLO, PlanFile, Stock, Workload, read_planfile, workloads_for
+from planner.planfile import DEFAULT_SLO, PlanFile, Signed, Stock, Workload, read_planfile, workloads_for
 from planner.prices import PriceBook, read_price_book
-from planner.rented import rented_rows
+from planner.rented import rented_rows, signed_rows
 
 Read = TypeVar("Read")
 
@@ -173,8 +173,23 @@ class _Matched:
                 what, remedy = "is in the fleet and forbidden", "take it out of policy.forbid_gpus, or out of the fleet"
                 self.gather.faults.append(self.plan.fault(what, remedy, "fleet", at, "gpu", value=have.gpu))
         rules = policy.model_copy(update={"forbid_gpus": forbidden})
+        for at, signed in enumerate(self.plan.commitments):
+            self._signed(at, signed)
         stock = tuple(self._stock(at, stated, providers) for at, stated in enumerate(self.plan.stock))
         return self.plan.model_copy(update={"fleet": fleet, "policy": rules, "stock": stock})
+
+    def _signed(self, at: int, signed: Signed) -> None:
+        """It is in the price book, at one committed price per GPU."""
+        rows = signed_rows(self.book, self.plan, signed)
+        prices = [{row.usage_usd_per_gpu_h for row in rows if row.gpu == gpu} for gpu in {row.gpu for row in rows}]
+        what = None
+        if not rows:
+            what = "the price book has no such commitment"
+            remedy = "add its rows to offers.csv, scheme commitment, with the committed prices"
+        elif any(len(each) > 1 for each in prices):
+            what, remedy = "the price book has several terms of it at unlike prices", "write term_months beside it"
+        if what is not None:
+            self.gather.faults.append(self.plan.fault(what, remedy, "commitments", at, value=signed.provider))
 
     def _stock(self, at: int, stated: Stock, providers: Iterable[str]) -> Stock:
         if stated.provider is not None and stated.provider != "yours":

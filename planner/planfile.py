@@ -24,13 +24,24 @@ from planner.plankeys import (
     Fleet,
     PlanFile,
     PlanSource,
+    Signed,
     Stock,
     Workload,
     workloads_for,
 )
 from planner.toml_lines import Keys, key_lines, line_at
 
-__all__ = ["DEFAULT_MODEL", "DEFAULT_SLO", "Fleet", "PlanFile", "Stock", "Workload", "read_planfile", "workloads_for"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "DEFAULT_SLO",
+    "Fleet",
+    "PlanFile",
+    "Signed",
+    "Stock",
+    "Workload",
+    "read_planfile",
+    "workloads_for",
+]
 
 _WRONG_TYPE = {
     "float": ("is not a number", "write digits without quotes, for example 0.5"),

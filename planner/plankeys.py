@@ -208,6 +208,19 @@ class Fleet(Value):
         return self
 
 
+class Signed(Value):
+    """[[commitments]]: a spend commitment that is signed already; what it owes is not in the plan's bill."""
+
+    provider: Name
+    usd_per_h: Positive
+    until: date
+    """First day on which it is over."""
+    commitment: Name | None = None
+    """Its name in the price book, whose rows state the committed prices."""
+    term_months: Count | None = None
+    """Which of the price book's terms, where they have unlike prices."""
+
+
 class Prices(Value):
     """[prices]: files in place of (offers, endpoints) or laid over (ownership) the shipped price book's.
 
@@ -239,6 +252,7 @@ class PlanFile(Value):
     policy: Policy = Policy()
     hidden_costs: HiddenCosts = HiddenCosts()
     fleet: tuple[Fleet, ...] = ()
+    commitments: tuple[Signed, ...] = ()
     stock: tuple[Stock, ...] = ()
     prices: Prices = Prices()
     _source: PlanSource | None = PrivateAttr(default=None)

@@ -26,11 +26,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 from planner.horizon import Span
-from planner.plan import Purchase, Scheme
-from planner.planfile import PlanFile
+from planner.plan import Purchase, Scheme, Source
+from planner.planfile import PlanFile, Signed
 from planner.prices import OfferRow, PriceBook
 from planner.problem import Line, Offer
 from planner.supply import MONTH_H, OfferInfo, Place, source_of, stock_of
@@ -113,15 +113,53 @@ def commitments(rows: list[OfferRow], span: Span, today: date, places: tuple[Pla
             groups.setdefault((row.provider, row.commitment, row.term_months), []).append(row)
     found = []
     for members in groups.values():
-        covers: dict[str, float] = {}
-        for row in members:
-            for place in places:
-                if (place.gpu, place.owner) == (row.gpu, "rented") and place.region in (None, row.region):
-                    price = row.usage_usd_per_gpu_h
-                    covers[place.pool] = min(price, covers.get(place.pool, price))
-        if covers:
+        if covers := _covers(members, places):
             found.append(_commitment(members, covers, span, today, tail))
     return found
+
+
+def signed_rows(book: PriceBook, plan: PlanFile, signed: Signed) -> list[OfferRow]:
+    """The price book's rows of a commitment that is signed already, of GPUs that may be used."""
+    wanted = (signed.provider, signed.commitment)
+    rows = [row for row in book.offers if row.scheme == "commitment" and (row.provider, row.commitment) == wanted]
+    rows = [row for row in rows if signed.term_months in (None, row.term_months)]
+    return [row for row in rows if row.gpu not in plan.policy.forbid_gpus]
+
+
+def signed_already(book: PriceBook, plan: PlanFile, span: Span, places: tuple[Place, ...]) -> Iterable[OfferInfo]:
+    """Commitments that are there, in the whole months before they end; none can be bought."""
+    for signed in plan.commitments:
+        covers = _covers(signed_rows(book, plan, signed), places)
+        if not covers:
+            continue
+        end, units = span.start, []
+        for epoch in span.epochs:
+            end += timedelta(hours=epoch.hours)
+            units.append(signed.usd_per_h if end.date() <= signed.until else 0.0)
+        offer = Offer("", covers, "hour", lead_epochs=len(span.epochs), existing=tuple(units), whole=False)
+        name = f" {signed.commitment}" if signed.commitment else ""
+        yield OfferInfo(
+            offer=offer,
+            label=f"spend commitment{name} at {signed.provider} already",
+            scheme="existing",
+            provider=signed.provider,
+            gpu=", ".join(dict.fromkeys(row.gpu for row in signed_rows(book, plan, signed))),
+            gpus_per_unit=1 / max(covers.values()),
+            term_months=None,
+            usd_per_gpu_h=0.0,
+            source=Source(text="plan.toml", as_of=None, stale=False),
+        )
+
+
+def _covers(rows: list[OfferRow], places: tuple[Place, ...]) -> dict[str, float]:
+    """By pool, the committed price of a GPU-hour: the least where regions are not told apart."""
+    covers: dict[str, float] = {}
+    for row in rows:
+        for place in places:
+            if (place.gpu, place.owner) == (row.gpu, "rented") and place.region in (None, row.region):
+                price = row.usage_usd_per_gpu_h
+                covers[place.pool] = min(price, covers.get(place.pool, price))
+    return covers
 
 
 def spot_risks(offers: tuple[OfferInfo, ...], purchases: tuple[Purchase, ...]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from planner.owned import busy_usd_per_gpu_h, existing, owned, site_of, staff_ch
 from planner.planfile import PlanFile
 from planner.prices import EndpointRow, OfferRow, PriceBook
 from planner.problem import Endpoint, Pool
-from planner.rented import commitments, rented, rented_rows, undominated
+from planner.rented import commitments, rented, rented_rows, signed_already, signed_rows, undominated
 from planner.supply import EndpointInfo, OfferInfo, Place, part, region_of, source_of
 
 __all__ = [
@@ -34,6 +34,7 @@ def places_for(book: PriceBook, plan: PlanFile) -> tuple[Place, ...]:
     own += [(fleet.gpu, region_of(fleet, plan)) for fleet in plan.fleet if fleet.kind == "owned"]
     hired = [(row.gpu, "spot" if row.scheme == "spot" else "rented", row.region) for row in rented_rows(book, plan)]
     hired += [(fleet.gpu, "rented", fleet.region) for fleet in plan.fleet if fleet.kind == "reserved"]
+    hired += [(row.gpu, "rented", row.region) for s in plan.commitments for row in signed_rows(book, plan, s)]
     keys = [(gpu, "owned", region) for gpu, region in own if gpu not in plan.policy.forbid_gpus] + hired
     keys = [(gpu, owner, region if regional else None) for gpu, owner, region in keys]
     slug = slugs(region for _, _, region in keys if region)
@@ -60,6 +61,7 @@ def offers_for(
             rows = [row for row in known if row.gpu == place.gpu and place.region in (None, row.region)]
             rows = [row for row in rows if _owner(row) == place.owner]
             found += [rented(row, span, today, place, plan.horizon.tail) for row in undominated(rows)]
+    found += signed_already(book, plan, span, places)
     found += commitments(known, span, today, places, plan.horizon.tail)
     found = [replace(i, offer=replace(i.offer, price_path=span.path(_per_year(i, plan)))) for i in found]
     names = slugs(f"{info.label} {i}" if _repeats(found, info) else info.label for i, info in enumerate(found))
@@ -79,7 +81,7 @@ def _per_year(info: OfferInfo, plan: PlanFile) -> float:
 
 def in_time(info: OfferInfo, span: Span) -> bool:
     """Whether it can supply before the horizon ends."""
-    return info.offer.lead_epochs < len(span.epochs)
+    return info.scheme == "existing" or info.offer.lead_epochs < len(span.epochs)
 
 
 def _repeats(found: list[OfferInfo], info: OfferInfo) -> bool:

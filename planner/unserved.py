@@ -51,7 +51,7 @@ def _binding(case: Case, solution: Solution, workload: CaseWorkload) -> Iterable
         used = values[:, at["on", (o,)]][short] if offer.placed == "hour" and not offer.bought else active[o, epochs]
         if offer.max_units is not None and (used >= offer.max_units - _NEAR).any():
             yield f"the stock of {info.label} ({offer.max_units:,.6g} unit{'s' * (offer.max_units != 1)})"
-        if offer.bought and (epochs < offer.lead_epochs).any():
+        if info.lead_months and (epochs < offer.lead_epochs).any():
             yield f"the lead time of {info.label}"
         for limit in problem.limits:
             if offer.bought and offer.name in limit.per_unit and _full(limit, case, active[:, epochs], offer.name):

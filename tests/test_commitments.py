@@ -165,6 +165,44 @@ def test_strategies_and_the_last_plan_know_it(tmp_path: Path) -> None:
     assert again.cost_usd + kept.purchases_usd == pytest.approx(answer.plan.cost_usd)
 
 
+SIGNED = '[[commitments]]\nprovider = "rent"\nusd_per_h = 1.2\nuntil = {until}\n'
+
+
+@pytest.mark.parametrize(("until", "months"), [("2027-04-04", 3), ("2027-04-03", 2), ("2027-01-20", 0)])
+def test_what_is_signed_already_is_used_first_and_owes_nothing_more(tmp_path: Path, until: str, months: int) -> None:
+    """1.20 USD an hour at 0.60 are two of the four GPUs of the day and both of the night, until it ends."""
+    plan = PLAN + "[horizon]\nmonths = 3\n" + CLOUD.replace('"buy"', '"buy", "commitment"') + SIGNED.format(until=until)
+    answer = told(write(tmp_path, plan=plan, rows=HALF, offers=[on_demand(), commitment()]))
+    days = (31, 28, 31)
+    rest = 2 * 12 * sum(days[:months]) + (4 + 2) * 12 * sum(days[months:])
+    assert answer.plan.cost_usd == pytest.approx(rest)
+    assert {purchase.scheme for purchase in answer.plan.purchases} == {"on demand"}
+    used = [supply.name for supply in answer.plan.supplies if supply.scheme == "existing"]
+    assert used == (["spend commitment at rent already"] if months else [])
+    assert answer.plan.checks == ()
+
+
+def test_a_commitment_that_the_price_book_does_not_know_is_a_fault(tmp_path: Path) -> None:
+    """Without its rows nobody knows its prices; terms at unlike prices have to be told apart."""
+    plan = PLAN + SIGNED.format(until="2028-01-01")
+    with pytest.raises(InputError) as raised:
+        stated(write(tmp_path / "a", plan=plan, offers=[on_demand()]))
+    assert str(raised.value).replace(f"{tmp_path}/a/", "") == (
+        "plan.toml:5: column 'commitments.0', value 'rent': the price book has no such commitment. "
+        "Remedy: add its rows to offers.csv, scheme commitment, with the committed prices."
+    )
+    unlike = [on_demand(), commitment(0.5, 12), commitment(0.6, 1)]
+    with pytest.raises(InputError) as raised:
+        stated(write(tmp_path / "b", plan=plan, offers=unlike))
+    assert str(raised.value).replace(f"{tmp_path}/b/", "") == (
+        "plan.toml:5: column 'commitments.0', value 'rent': the price book has several terms of it at unlike prices. "
+        "Remedy: write term_months beside it."
+    )
+    case = stated(write(tmp_path / "c", plan=plan + "term_months = 1\n", offers=unlike))
+    (there,) = [info for info in case.offers if info.scheme == "existing"]
+    assert set(there.offer.covers.values()) == {0.6}
+
+
 def test_units_of_several_gpus_under_a_commitment_are_told(tmp_path: Path) -> None:
     """Use is counted by GPU, which a bill for whole servers may exceed."""
     case = stated(write(tmp_path, plan=PLAN, offers=[on_demand(), commitment(gpus_per_unit=8)]))
