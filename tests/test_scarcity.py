@@ -1,0 +1,76 @@
+"""Prices on what is scarce, and trees over whole numbers: lower bounds for every fleet, whatever the prices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_search import any_problem
+
+from planner.dispatch import Hours, dispatch
+from planner.forest import Forest
+from planner.partition import plane, sketch, unpriced
+from planner.problem import Array, Problem
+from planner.solver import Fleet
+from planner.units import in_units
+from planner.whole import settle
+
+
+def _fleets(problem: Problem, count: int, seed: int) -> list[Fleet]:
+    """Some allowed purchases, with as many replicas of one deployment per pool as fit."""
+    from planner.solver import replicas_that_fit
+
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(count):
+        buy = np.zeros((len(problem.offers), len(problem.epochs)))
+        for o, offer in enumerate(problem.offers):
+            if offer.bought:
+                buy[o, 0] = rng.integers(0, 3)
+        replicas = np.array([np.floor(replicas_that_fit(problem, buy, d)) for d in range(len(problem.deployments))])
+        found.append(Fleet(buy, replicas))
+    return found
+
+
+def _at(problem: Problem, bound: Array, fleet: Fleet, planes: tuple[Array, Array]) -> Array:
+    """A plane's value at a fleet, per hour."""
+    replica, unit = planes
+    active = problem.active_units(fleet.buy)
+    epoch = problem.blocks.epoch
+    value: Array = bound - (replica * fleet.replicas[:, epoch].T).sum(axis=1) - (unit * active[:, epoch].T).sum(axis=1)
+    return value
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_prices_of_one_fleet_bound_every_other(seed: int) -> None:
+    """A plane is exact where it was made and never above the dispatched cost of another fleet; a sketch neither."""
+    problem = in_units(any_problem(seed))
+    hours, labels = Hours(problem), np.arange(len(problem.blocks))
+    fleets = _fleets(problem, 4, seed)
+    costs = [dispatch(hours, fleet, problem.blocks).usd_per_h for fleet in fleets]
+    nothing = plane(hours, problem.blocks, labels, unpriced(hours, problem.blocks))
+    for i, fleet in enumerate(fleets):
+        exact = plane(hours, problem.blocks, labels, dispatch(hours, fleet, problem.blocks))
+        rough = plane(hours, problem.blocks, labels, sketch(hours, fleet, problem.blocks, np.arange(0, len(labels), 5)))
+        np.testing.assert_allclose(
+            _at(problem, exact.usd, fleet, (exact.replica_usd, exact.unit_usd)), costs[i], atol=1e-6
+        )
+        for j, other in enumerate(fleets):
+            for made in (exact, rough, nothing):
+                value = _at(problem, made.usd, other, (made.replica_usd, made.unit_usd))
+                assert (value <= costs[j] + 1e-6).all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_trees_add_holds_for_every_whole_fleet(seed: int) -> None:
+    """With whole on-demand units in the bound, no fleet's hours settled one by one cost less than its plane says."""
+    problem = in_units(any_problem(seed))
+    hours, labels = Hours(problem), np.arange(len(problem.blocks))
+    fleets = _fleets(problem, 4, seed)
+    settled = [settle(hours, fleet, problem.blocks, dispatch(hours, fleet, problem.blocks)) for fleet in fleets]
+    for i, fleet in enumerate(fleets):
+        priced = dispatch(hours, fleet, problem.blocks)
+        assert (settled[i].usd_per_h >= priced.usd_per_h - 1e-6).all()
+        raised = Forest(hours, problem.blocks).raise_plane(fleet, priced, settled[i], 0.0)
+        made = plane(hours, problem.blocks, labels, *raised)
+        for j, other in enumerate(fleets):
+            value = _at(problem, made.usd, other, (made.replica_usd, made.unit_usd))
+            assert (value <= settled[j].usd_per_h + 1e-5).all()
