@@ -88,8 +88,14 @@ def _purchases(plan: Plan) -> Table:
         price = "" if p.usd_per_gpu_h is None else f"{p.usd_per_gpu_h:.2f}"
         use = "" if p.utilisation is None else f"{p.utilisation:.0%}"
         as_of = (p.source.as_of or "undated") + (" (stale)" if p.source.stale else "")
-        table.add_row(_text(p.offer), f"{p.gpus:,.0f}", _from(p), f"{p.usd:,.0f}", price, use, as_of)
+        table.add_row(_text(p.offer), _held(p), _from(p), f"{p.usd:,.0f}", price, use, as_of)
     return table
+
+
+def _held(purchase: Purchase) -> str:
+    """GPUs; of a spend commitment what is owed, and the most GPUs that it pays at once."""
+    gpus = f"{purchase.gpus:,.0f}"
+    return gpus if purchase.usd_per_h is None else f"USD {purchase.usd_per_h:,.2f} an hour, {gpus}"
 
 
 def _from(purchase: Purchase) -> str:
