@@ -314,9 +314,13 @@ def report(results: dict[str, list[Result]], streams: int) -> None:
         gap = np.median([result.gap_ms for result in rounds], axis=0)
         kept = float(np.median([result.kept for result in rounds]))
         ratio = f"{costs[name] / least:7.2f}" if least else "      -"
-        late = f", {rounds[0].missing} streams without all their tokens" if rounds[0].missing else ""
+        late = f", {rounds[0].missing} streams without all their tokens' moments" if rounds[0].missing else ""
         told = f"{ttft[0]:9.3f} /{ttft[1]:9.3f} {gap[0]:9.3f} /{gap[1]:9.3f}"
-        print(f"{name:30s} {kept:8.2%} {told} {costs[name]:9.1f} {ratio}{late}")
+        print(
+            f"{name:30s} {kept:8.2%} {told} {costs[name]:9.1f} {ratio}{late}".replace("nan%", " n/a").replace(
+                "nan", "n/a"
+            )
+        )
     lateness = [result.server_late for rounds in results.values() for result in rounds]
     print(f"the server's streams took {np.median(lateness):+.2%} (worst {max(lateness):+.2%}) of what its law says")
 
