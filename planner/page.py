@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,6 +19,8 @@ from planner.picture import Picture
 from planner.plan import Plan
 from planner.sections import alarms, certainty, sections, total
 from planner.turning import soonest
+
+_WITH_UNIT = re.compile(r"(?<=\d) (?=%)|(?<=USD) (?=-?\d)")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,11 @@ def _data(svg: bytes) -> str:
 
 
 def _one_line(value: Any) -> Any:
-    """Text without control characters (those that turn the reading direction included); our own markup as it is."""
-    if not isinstance(value, str) or value.isprintable() or hasattr(value, "__html__"):
+    """Text without control characters (those that turn the reading direction included); our own markup as it is.
+
+    A number stays on one line with its unit.
+    """
+    if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
-    return "".join(c if c.isprintable() else " " for c in value)
+    clean = value if value.isprintable() else "".join(c if c.isprintable() else " " for c in value)
+    return _WITH_UNIT.sub("\N{NO-BREAK SPACE}", clean)

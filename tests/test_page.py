@@ -106,6 +106,13 @@ def test_pictures_have_words_a_sentence_and_a_table(written: str) -> None:
         assert "<table>" in part.split("</section>")[0]
 
 
+def test_numbers_stay_with_their_units(written: str) -> None:
+    """No line can end between a number and its percent sign, or between USD and its number."""
+    body = html.unescape(written.split("</style>")[1])
+    assert len(re.findall(r"\d\N{NO-BREAK SPACE}%|USD\N{NO-BREAK SPACE}\d", body)) > 50
+    assert not re.search(r"\d %|USD -?\d", body)
+
+
 def test_page_is_small(written: str) -> None:
     """Under 6 MB, so that it travels by mail."""
     assert len(written.encode()) < 6_000_000
