@@ -247,8 +247,8 @@ def supply_notes(
             )
         if (row.minimum_hours or 0.0) > 1:
             yield (
-                f"{row.gpu} at {row.provider} is rented for at least {row.minimum_hours:g} hours at a time, which is "
-                "not counted: the plan switches it on and off by the hour."
+                f"{row.gpu} at {row.provider} is rented for at least {row.minimum_hours:g} hours at a time: the plan "
+                "pays for them, and its proof does not count on them, so its gap is wider by what they cost."
             )
 
 

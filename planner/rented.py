@@ -85,7 +85,8 @@ def rented(row: OfferRow, span: Span, today: date, place: Place, tail: str) -> O
     covers = {place.pool: 1 / gpus}
     if row.scheme == "on_demand":
         usage = row.usage_usd_per_gpu_h * gpus
-        offer = Offer("", covers, "hour", bought=False, usage_usd_per_h=usage, max_units=row.limit_units)
+        offer = Offer("", covers, "hour", bought=False, usage_usd_per_h=usage, max_units=row.limit_units,
+                      minimum_h=max(1.0, row.minimum_hours or 1.0))  # fmt: skip
         return _info(offer, "on demand", row, today)
     if row.scheme == "spot":
         share = usable(row) or 1.0

@@ -20,6 +20,7 @@ import numpy as np
 
 from planner.dispatch import Dispatch
 from planner.problem import Array, Blocks, Ints, Problem, merge_identical
+from planner.runs import has_minimum, keep_running
 from planner.search import ImpossibleError, Progress, Search, fleet_usd, hours_usd
 from planner.solver import Fleet
 from planner.units import in_requests, in_units, work_unit
@@ -71,6 +72,19 @@ class Solution:
         return totals
 
 
+def joined(problem: Problem) -> tuple[Blocks, Ints]:
+    """The problem's blocks with identical ones joined, and which stands for each.
+
+    Where an offer has minimum hours time matters: nothing is joined, and blocks that are not single hours raise
+    ValueError.
+    """
+    if not has_minimum(problem):
+        return merge_identical(problem.blocks)
+    if (problem.blocks.weight_h != 1).any():
+        raise ValueError("with minimum hours every block is one hour, in time order")
+    return problem.blocks, np.arange(len(problem.blocks))
+
+
 def solve(
     problem: Problem,
     *,
@@ -81,11 +95,11 @@ def solve(
 ) -> Solution:
     """The cheapest plan to a relative `gap`, or the best found in about `time_limit_s` with its honest gap.
 
-    Ctrl-C ends the search as the time limit does. Raises `ImpossibleError` when what exists already breaks a stock or
-    site limit. Same problem, limits not hit: same plan.
+    Minimum hours are in the plan, not in the bound. Ctrl-C ends the search as the time limit does. Raises
+    `ImpossibleError` when what exists already breaks a stock or site limit. Same problem, limits not hit: same plan.
     """
     end = clock() + time_limit_s
-    blocks, block_of = merge_identical(problem.blocks)
+    blocks, block_of = joined(problem)
     merged = problem.with_blocks(blocks)
     search = Search(in_units(merged), gap, end, clock, progress)
     try:
@@ -99,7 +113,10 @@ def solve(
         if not math.isfinite(search.bound):
             raise
     plan = search.best()
-    hours = in_requests(plan.hours, work_unit(merged))
+    settled = plan.hours
+    if has_minimum(problem):
+        settled = keep_running(search.hours, plan.fleet, blocks, settled)
+    hours = in_requests(settled, work_unit(merged))
     cost = fleet_usd(problem, plan.fleet) + hours_usd(problem, blocks, hours.usd_per_h)
     bound = min(search.bound, cost) if search.bound <= cost + _ROUNDING * abs(cost) else search.bound
     return Solution(problem, plan.fleet, blocks, block_of, hours, cost, bound, search.proof)

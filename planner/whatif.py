@@ -19,8 +19,9 @@ from planner.assemble import Case
 from planner.attribution import carried
 from planner.dispatch import Hours, dispatch
 from planner.plan import Sensitivity
-from planner.problem import Array, Blocks, Line, Offer, Problem, merge_identical
-from planner.solve import Solution, fleet_usd, hours_usd, solve
+from planner.problem import Array, Blocks, Line, Offer, Problem
+from planner.runs import has_minimum, keep_running
+from planner.solve import Solution, fleet_usd, hours_usd, joined, solve
 from planner.solver import Fleet
 from planner.units import in_requests, in_units, work_unit
 from planner.whole import settle
@@ -146,11 +147,12 @@ def kept(problem: Problem, fleet: Fleet, allowed_usd: float = 0.0) -> Solution:
 
     Whole on-demand units are sought until they can be `allowed_usd` too dear. Nothing is proven about other fleets.
     """
-    blocks, block_of = merge_identical(problem.blocks)
+    blocks, block_of = joined(problem)
     merged = problem.with_blocks(blocks)
     counted = in_units(merged)
     hours = Hours(counted)
     made = settle(hours, fleet, counted.blocks, dispatch(hours, fleet, counted.blocks), allowed_usd=allowed_usd)
+    made = keep_running(hours, fleet, counted.blocks, made) if has_minimum(problem) else made
     usd = fleet_usd(problem, fleet) + hours_usd(problem, blocks, made.usd_per_h)
     return Solution(problem, fleet, blocks, block_of, in_requests(made, work_unit(merged)), usd, 0.0, "not sought")
 
