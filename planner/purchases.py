@@ -34,11 +34,14 @@ def _bought(told: Told, o: int, info: OfferInfo, m: int) -> Purchase:
     units = float(told.solution.fleet.buy[o, m])
     lines = offer_lines(told.solution, o, m)
     gpu_h = units * info.gpus_per_unit * sum(problem.epochs[n].hours for n in problem.active_epochs(info.offer, m))
-    return _purchase(told, o, info, units=units, epoch=problem.epochs[m].name, lines=lines, gpu_h=gpu_h)
+    made = _purchase(told, o, info, units=units, epoch=problem.epochs[m].name, lines=lines, gpu_h=gpu_h)
+    if info.scheme != "commitment":
+        return made
+    return made.model_copy(update={"usd_per_h": units * info.offer.price_factor(m)})
 
 
 def _committed(told: Told, o: int, info: OfferInfo, m: int) -> Purchase:
-    """A spend commitment: of what all purchases of the offer pay, this one's part by its USD per hour."""
+    """A commitment over several GPU types: of what all purchases of the offer pay, this one's part by its USD."""
     problem, buy = told.case.problem, told.solution.fleet.buy[o]
     epochs = [problem.active_epochs(info.offer, n) for n in range(len(buy))]
     hours = [units * sum(problem.epochs[n].hours for n in inside) for units, inside in zip(buy, epochs, strict=True)]

@@ -8,7 +8,9 @@
   row, and served otherwise where it has not. So sellers bill (AWS, "Understanding how Savings Plans apply to your
   usage", docs.aws.amazon.com/savingsplans/latest/userguide/sp-applying.html). A replica is covered whole or not at all,
   where a bill may split its last hour: the plan can only be too dear by that. Of a price that changes with time, what
-  is signed later buys as much use at the price of its month.
+  is signed later buys as much use at the price of its month. One that covers a single GPU type is placed by epoch, like
+  reserved GPUs in divisible units, which the search proves far faster and which can again only be too dear: models then
+  share it from hour to hour as they share reserved GPUs.
 * **Spot** units are switched on by the hour and may be taken back at any time. Of every hour that is paid,
 
       usable = 1 - interruptions_per_h x restart_minutes / 60
@@ -27,6 +29,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Literal
 
 from planner.horizon import Span
 from planner.plan import Purchase, Scheme, Source
@@ -137,7 +140,9 @@ def signed_already(book: PriceBook, plan: PlanFile, span: Span, places: tuple[Pl
         for epoch in span.epochs:
             end += timedelta(hours=epoch.hours)
             units.append(signed.usd_per_h if end.date() <= signed.until else 0.0)
-        offer = Offer("", covers, "hour", lead_epochs=len(span.epochs), existing=tuple(units), whole=False)
+        placed = _placed(covers)
+        offer = Offer("", covers, placed, bought=placed == "hour", lead_epochs=len(span.epochs),
+                      existing=tuple(units), whole=False)  # fmt: skip
         name = f" {signed.commitment}" if signed.commitment else ""
         yield OfferInfo(
             offer=offer,
@@ -150,6 +155,10 @@ def signed_already(book: PriceBook, plan: PlanFile, span: Span, places: tuple[Pl
             usd_per_gpu_h=0.0,
             source=Source(text="plan.toml", as_of=None, stale=False),
         )
+
+
+def _placed(covers: dict[str, float]) -> Literal["epoch", "hour"]:
+    return "epoch" if len(covers) == 1 else "hour"
 
 
 def _covers(rows: list[OfferRow], places: tuple[Place, ...]) -> dict[str, float]:
@@ -211,7 +220,7 @@ def _commitment(rows: list[OfferRow], covers: dict[str, float], span: Span, toda
     offer = Offer(
         "",
         covers,
-        "hour",
+        _placed(covers),
         term_epochs=term_epochs,
         lead_epochs=span.lead_epochs(row.lead_time_months),
         upfront=upfront,

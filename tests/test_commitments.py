@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,15 @@ def test_one_commitment_covers_several_gpu_types(tmp_path: Path) -> None:
     assert (bought.usd_per_h, bought.utilisation) == (pytest.approx(2.0), pytest.approx(1.0))
     assert answer.plan.cost_usd == pytest.approx(2.0 * YEAR)
     assert sum(served.usd for served in answer.plan.workloads) == pytest.approx(answer.plan.cost_usd)
+
+
+def test_a_commitment_to_one_gpu_type_costs_the_same_placed_by_epoch_or_by_hour(tmp_path: Path) -> None:
+    """With one model in the pool the quicker statement is exact."""
+    case = stated(write(tmp_path, plan=PLAN + CLOUD, rows=HALF, offers=[on_demand(), commitment(0.55)]))
+    assert {info.offer.placed for info in case.offers if info.scheme == "commitment"} == {"epoch"}
+    by_hour = tuple(replace(o, placed="hour") if o.bought else o for o in case.problem.offers)
+    found = [solve(problem, gap=1e-6) for problem in (case.problem, replace(case.problem, offers=by_hour))]
+    assert found[0].cost_usd == pytest.approx(found[1].cost_usd)
 
 
 def test_commitments_with_names_stay_apart_and_each_has_its_limit(tmp_path: Path) -> None:
