@@ -230,7 +230,8 @@ def _term(purchase: Purchase) -> str:
 
 def _bought(same: list[Purchase]) -> Point:
     """All purchases of one offer: how many and when, why, at what cost and price."""
-    when = ", ".join(f"{number(p.units)} x ({month(p.epoch)})" for p in same)
+    at = {"start": "from the start", "by the hour": "at most, by the hour"}
+    when = ", ".join(f"{number(p.units)} {at.get(p.epoch) or 'in ' + month(p.epoch)}" for p in same)
     return Point(f"{same[0].offer}: {when}", f"{same[0].why}. Cost: {_cost(same)}. {_source(same[0])}")
 
 

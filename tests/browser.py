@@ -51,8 +51,8 @@ class Browser:
         assert "error" not in answer, answer["error"]
         return answer["result"]
 
-    def look(self, page: Path, *, width: int = 1280, expression: str = "0") -> Seen:
-        """Open a file at a width in CSS pixels and wait until it is loaded."""
+    def look(self, page: Path, *, width: int = 1280, expression: str = "0", media: str = "screen") -> Seen:
+        """Open a file at a width in CSS pixels, as on a screen or as in print, and wait until it is loaded."""
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Log", "Runtime"):
@@ -60,6 +60,7 @@ class Browser:
         self.ask(
             "Emulation.setDeviceMetricsOverride", session, width=width, height=800, deviceScaleFactor=1, mobile=True
         )
+        self.ask("Emulation.setEmulatedMedia", session, media=media)
         self.told.clear()
         self.ask("Page.navigate", session, url=page.as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.told):

@@ -187,6 +187,24 @@ def test_page_fits_the_screen(written: str, tmp_path: Path, width: int) -> None:
 
 
 @needs_chromium
+@pytest.mark.parametrize("made", [plan(), hostile_plan()], ids=["plain", "hostile"])
+def test_no_table_is_cut_on_paper(made: Plan, tmp_path: Path) -> None:
+    """On the 186 mm between A4's margins every table and picture ends before the paper does, long names included."""
+    (tmp_path / "report.html").write_text(_page(made, draw=False), encoding="utf-8")
+    edge = "document.documentElement.clientWidth"
+    wide = (
+        f"[...document.querySelectorAll('table, code, li')].filter(e => e.getBoundingClientRect().right > {edge} + 1)"
+    )
+    with browser(tmp_path) as opened:
+        seen = opened.look(
+            tmp_path / "report.html", width=703, media="print", expression=f"{wide}.map(e => e.innerText.slice(0, 60))"
+        )
+        assert seen.value == []
+        narrow = opened.look(tmp_path / "report.html", width=150, media="print", expression=f"{wide}.length")
+        assert narrow.value > 0
+
+
+@needs_chromium
 def test_page_prints_on_a4(written: str, tmp_path: Path) -> None:
     """Every sheet is A4."""
     (tmp_path / "report.html").write_text(written, encoding="utf-8")
