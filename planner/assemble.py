@@ -104,11 +104,20 @@ def assemble(
         fixed_charges=staff_charge(book, plan, offers, _most_gpus(workloads, found)),
         unserved_usd_per_request=_penalties(workloads, found, offers, endpoints),
         tail=plan.horizon.tail,
+        warm=_kept_warm(deployments) if plan.policy.keep_warm else (),
         end_discount=(1 + span.rate) ** (-span.months / 12),
     )
     told = (*noted, *forecast.notes, *cut, *_notes(workloads, span), *_idle(plan, used))
     notes = (*told, *missing, *supply_notes(book, plan, deployments, known, span))
     return Case(problem, whole, plan, span, workloads, deployments, offers, endpoints, notes, (), today)
+
+
+def _kept_warm(deployments: Iterable[CaseDeployment]) -> tuple[tuple[str, ...], ...]:
+    """The deployments of each model: one of them is warm while the model is served."""
+    by_model: dict[str, list[str]] = {}
+    for deployment in deployments:
+        by_model.setdefault(deployment.curve.model, []).append(deployment.name)
+    return tuple(tuple(names) for names in by_model.values())
 
 
 def _with_orchestration(info: OfferInfo, plan: PlanFile) -> OfferInfo:

@@ -24,7 +24,8 @@ def check(solution: Solution) -> tuple[str, ...]:
     """Every rule the plan breaks: balance, capacity, whole units, terms, stock, sites, endpoints, money to the cent."""
     view = _View(solution)
     families = (
-        _signs, _purchases, _stock, _sites, _placement, _balance, _capacity, _on_demand, _endpoints, _money, _bound
+        _signs, _purchases, _stock, _sites, _placement, _balance, _capacity, _on_demand, _warm, _endpoints, _money,
+        _bound,
     )  # fmt: skip
     return tuple(fault for family in families for fault in family(view))
 
@@ -158,6 +159,22 @@ def _on_demand(view: _View) -> Iterator[str]:
         most = view.active[o][view.blocks.epoch] if offer.bought else np.asarray(stock)
         if _over(on, most):
             yield f"{offer.name}: more units are on than there are"
+
+
+def _warm(view: _View) -> Iterator[str]:
+    problem, epoch = view.problem, view.blocks.epoch
+    for group in problem.warm:
+        served, running = np.zeros(len(epoch)), np.zeros(len(epoch))
+        for d, deployment in enumerate(problem.deployments):
+            if deployment.name in group:
+                served += sum(view.of("served", k, d) for k in range(len(problem.classes)))
+                running += view.fleet.replicas[d, epoch] + sum(
+                    view.of("rented", o, d) for o in range(len(problem.offers))
+                )
+        for m in np.unique(epoch):
+            here = epoch == m
+            if served[here].max() > _RELATIVE * view.blocks.demand.max() and running[here].min() < 1 - _RELATIVE:
+                yield f"{group[0]}: serves in {problem.epochs[m].name} without a replica in every hour"
 
 
 def _endpoints(view: _View) -> Iterator[str]:

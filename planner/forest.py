@@ -8,6 +8,7 @@ for later fleets too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -44,6 +45,8 @@ class Forest:
 
     hours: Hours
     blocks: Blocks
+    is_over: Callable[[], bool]
+    """Whether time is over: then no more trees are grown."""
     trees: dict[int, list[Tree]] = field(default_factory=dict)
     solvers: dict[int, Hour] = field(default_factory=dict)
 
@@ -130,7 +133,7 @@ class Forest:
         for _ in range(_MOST_TREES):
             missing = weight * np.maximum(owed - now, 0.0)
             stuck = len(history) > _PATIENCE and history[-1] > 0.97 * history[-1 - _PATIENCE]
-            if history[-1] <= allowed_usd or stuck or tried.all():
+            if history[-1] <= allowed_usd or stuck or tried.all() or self.is_over():
                 break
             t = int(np.argmax(np.where(tried, -1.0, missing)))
             tried[t] = True

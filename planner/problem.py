@@ -196,6 +196,9 @@ class Problem:
     unserved_usd_per_request: tuple[float, ...] = ()
     tail: Literal["full", "prorated"] = "full"
     """What a term owes past the horizon: `full` charges all of it."""
+    warm: tuple[tuple[str, ...], ...] = ()
+    """Groups of deployments (of one model) that keep a replica in every hour of an epoch in which they serve; a plan
+    keeps them so, the bound leaves it out."""
     end_discount: float = 1.0
     """What one USD received when the horizon ends is worth today (residual values)."""
     pool_index: Mapping[str, int] = field(init=False, repr=False)
@@ -298,6 +301,8 @@ def _faults(problem: Problem) -> Iterable[str]:
         yield from (
             f"charge {charge.name}: {name!r} is no offer that is bought" for name in charge.offers if name not in bought
         )
+    there = {deployment.name for deployment in problem.deployments}
+    yield from (f"warm: {name!r} is no deployment" for group in problem.warm for name in group if name not in there)
     if len(problem.unserved_usd_per_request) != count:
         yield f"{count} classes need {count} penalties for unserved requests"
     yield from _block_faults(problem)

@@ -104,7 +104,7 @@ class Search:
         self.problem, self.wanted, self.end, self.clock, self.tell = problem, gap, end, clock, progress
         self.blocks = problem.blocks
         self.hours = Hours(problem)
-        self.forest = Forest(self.hours, self.blocks)
+        self.forest = Forest(self.hours, self.blocks, self.is_over)
         self.bound, self.proof = -math.inf, "no bound"
         self.plan: Plan | None = None
         self.labels = np.zeros(len(self.blocks), dtype=np.intp)
@@ -112,6 +112,10 @@ class Search:
         self.seen: dict[bytes, int] = {}
         self.settled: dict[bytes, Dispatch] = {}
         self.promising: tuple[float, Fleet] | None = None
+
+    def is_over(self) -> bool:
+        """Whether time is."""
+        return self.clock() >= self.end
 
     def variables(self) -> int:
         """Size of the one programme."""
@@ -163,7 +167,7 @@ class Search:
             self._progress(int(self.labels.max()) + 1)
             if answer.fleet is None or self.gap() <= self.wanted or not self._look_at(answer.fleet):
                 break
-            if self.clock() >= self.end:
+            if self.is_over():
                 break
 
     def _begin(self, labels: Ints) -> Fleet:
@@ -182,7 +186,7 @@ class Search:
         best = self._usd(inner, self._sketch(inner))
         for _ in range(min(_STEPS_PER_EPOCH, len(self.problem.epochs))):
             answer = self._master(Relax(True, True, True), 0.0)
-            if answer.fleet is None or best - self.bound <= self.wanted / 3 * abs(best) or self.clock() >= self.end:
+            if answer.fleet is None or best - self.bound <= self.wanted / 3 * abs(best) or self.is_over():
                 return
             outer = answer.fleet
             middle = Fleet((inner.buy + outer.buy) / 2, (inner.replicas + outer.replicas) / 2)
@@ -227,7 +231,15 @@ class Search:
     def _settle(self, fleet: Fleet, priced: Priced, allowed_usd: float) -> Dispatch:
         """Make the hours payable, from where this was left, and keep the plan if it is the best."""
         key = _key(fleet)
-        hours = settle(self.hours, fleet, self.blocks, priced, allowed_usd=allowed_usd, known=self.settled.get(key))
+        hours = settle(
+            self.hours,
+            fleet,
+            self.blocks,
+            priced,
+            allowed_usd=allowed_usd,
+            known=self.settled.get(key),
+            is_over=self.is_over,
+        )
         self.settled = {key: hours}
         self._keep(fleet, hours)
         return hours

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.dispatch import Dispatch
+from planner.dispatch import Dispatch, Hours
 from planner.problem import Array, Blocks, Ints, Problem, merge_identical
 from planner.runs import has_minimum, keep_running
 from planner.search import ImpossibleError, Progress, Search, fleet_usd, hours_usd
 from planner.solver import Fleet
 from planner.units import in_requests, in_units, work_unit
+from planner.warm import keep_warm
 
 __all__ = ["ImpossibleError", "Progress", "Solution", "fleet_usd", "hours_usd", "solve"]
 
@@ -85,6 +86,13 @@ def joined(problem: Problem) -> tuple[Blocks, Ints]:
     return problem.blocks, np.arange(len(problem.blocks))
 
 
+def in_time(hours: Hours, fleet: Fleet, settled: Dispatch) -> Dispatch:
+    """What time asks of a plan beyond its hours one by one: models kept warm, units kept on."""
+    blocks = hours.problem.blocks
+    settled = keep_warm(hours, fleet, blocks, settled)
+    return keep_running(hours, fleet, blocks, settled) if has_minimum(hours.problem) else settled
+
+
 def solve(
     problem: Problem,
     *,
@@ -95,8 +103,9 @@ def solve(
 ) -> Solution:
     """The cheapest plan to a relative `gap`, or the best found in about `time_limit_s` with its honest gap.
 
-    Minimum hours are in the plan, not in the bound. Ctrl-C ends the search as the time limit does. Raises
-    `ImpossibleError` when what exists already breaks a stock or site limit. Same problem, limits not hit: same plan.
+    Minimum hours and warm models are in the plan, not in the bound. Ctrl-C ends the search as the time limit does.
+    Raises `ImpossibleError` when what exists already breaks a stock or site limit. Same problem, limits not hit: same
+    plan.
     """
     end = clock() + time_limit_s
     blocks, block_of = joined(problem)
@@ -113,10 +122,7 @@ def solve(
         if not math.isfinite(search.bound):
             raise
     plan = search.best()
-    settled = plan.hours
-    if has_minimum(problem):
-        settled = keep_running(search.hours, plan.fleet, blocks, settled)
-    hours = in_requests(settled, work_unit(merged))
+    hours = in_requests(in_time(search.hours, plan.fleet, plan.hours), work_unit(merged))
     cost = fleet_usd(problem, plan.fleet) + hours_usd(problem, blocks, hours.usd_per_h)
     bound = min(search.bound, cost) if search.bound <= cost + _ROUNDING * abs(cost) else search.bound
     return Solution(problem, plan.fleet, blocks, block_of, hours, cost, bound, search.proof)

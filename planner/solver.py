@@ -10,6 +10,7 @@ A solver object never leaves this module: callers get numbers.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -90,17 +91,26 @@ def solve_programme(programme: Programme, *, gap: float, time_limit_s: float, st
 
 
 def _run(solver: Any) -> bool:
-    """Run HiGHS in a thread, so that Ctrl-C is heard meanwhile and ends it in good order; returns whether it did."""
-    solver.HandleUserInterrupt = True
-    thread = solver.startSolve()
-    stopped = False
+    """Run HiGHS in a thread, so that Ctrl-C is heard meanwhile and ends it in good order; returns whether it did.
+
+    A thread of our own: highspy's `startSolve` shares its locks between all solvers.
+    """
+    stop = threading.Event()
+
+    def heard(event: Any) -> None:
+        if stop.is_set():
+            event.interrupt()
+
+    solver.cbSimplexInterrupt += heard
+    solver.cbMipInterrupt += heard
+    thread = threading.Thread(target=solver.run, daemon=True)
+    thread.start()
     while thread.is_alive():
         try:
             thread.join(0.1)
         except KeyboardInterrupt:
-            stopped = True
-            solver.cancelSolve()
-    return stopped
+            stop.set()
+    return stop.is_set()
 
 
 def _as_solution(programme: Programme, fleet: Fleet) -> tuple[Ints, Array]:

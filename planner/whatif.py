@@ -20,8 +20,7 @@ from planner.attribution import carried
 from planner.dispatch import Hours, dispatch
 from planner.plan import Sensitivity
 from planner.problem import Array, Blocks, Line, Offer, Problem
-from planner.runs import has_minimum, keep_running
-from planner.solve import Solution, fleet_usd, hours_usd, joined, solve
+from planner.solve import Solution, fleet_usd, hours_usd, in_time, joined, solve
 from planner.solver import Fleet
 from planner.units import in_requests, in_units, work_unit
 from planner.whole import settle
@@ -152,7 +151,7 @@ def kept(problem: Problem, fleet: Fleet, allowed_usd: float = 0.0) -> Solution:
     counted = in_units(merged)
     hours = Hours(counted)
     made = settle(hours, fleet, counted.blocks, dispatch(hours, fleet, counted.blocks), allowed_usd=allowed_usd)
-    made = keep_running(hours, fleet, counted.blocks, made) if has_minimum(problem) else made
+    made = in_time(hours, fleet, made)
     usd = fleet_usd(problem, fleet) + hours_usd(problem, blocks, made.usd_per_h)
     return Solution(problem, fleet, blocks, block_of, in_requests(made, work_unit(merged)), usd, 0.0, "not sought")
 

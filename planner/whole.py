@@ -9,7 +9,7 @@ at most (the hour's cost is convex in its replicas), so every hour tries its mos
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from planner.dispatch import Dispatch, Hours, Priced, dispatch, right_hand_sides, same_prices
 from planner.problem import Array, Blocks, Ints
 from planner.reduced import Reduced, reduce
-from planner.same_matrix import SameMatrix
+from planner.same_matrix import Flags, SameMatrix
 from planner.shared_bases import lowest, solve_many
 from planner.solver import Fleet, HourMatrix
 from planner.trees import Asked, Hour, Terms, bounds, grow, nearest, promises
@@ -41,11 +41,13 @@ def settle(
     *,
     allowed_usd: float = 0.0,
     known: Dispatch | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Dispatch:
     """The dispatch of `fleet` with whole on-demand replicas and units, never cheaper than the divisible one.
 
     With many hours the search for better whole numbers ends when all hours together can be shown to cost at most
-    `allowed_usd` (present value) too much, or when more trees no longer help; it begins with what is `known`.
+    `allowed_usd` (present value) too much, when more trees no longer help, or when time is over; it begins with what is
+    `known`.
     """
     divisible = priced.full
     rented = _Rented(hours, fleet, blocks)
@@ -59,10 +61,17 @@ def settle(
             x = inside.solve(given, np.arange(len(rows))).x
         else:
             start = None if known is None else known.values[np.ix_(rows, rented.columns)]
-            guess = _Guess(inside, relaxed[rows], divisible.usd_per_h[rows], allowed_usd, start)
+            guess = _Guess(inside, relaxed[rows], divisible.usd_per_h[rows], allowed_usd, is_over)
+            guess.search(start)
             given, x = guess.whole, guess.now.x
         values[rows] = inside.values(given, x)
     return rented.exactly_whole(divisible, values)
+
+
+def can_rent(hours: Hours, fleet: Fleet, blocks: Blocks, wanted: Array) -> bool:
+    """Whether there are units enough by the hour for the rented replicas of `wanted`."""
+    rented = _Rented(hours, fleet, blocks)
+    return bool(rented.fits(wanted[:, rented.columns], np.arange(len(blocks))).all())
 
 
 def settled_as(hours: Hours, fleet: Fleet, blocks: Blocks, wanted: Array) -> Dispatch:
@@ -169,11 +178,15 @@ class _Rented:
             usd[here] += lowest(reduced.coefficients, reduced.equality, reduced.cost_usd[m], b[here], bases)
         return usd
 
+    def fits(self, rented: Array, rows: Ints) -> Flags:
+        """In which of the blocks in `rows` there are units enough for these replicas."""
+        within = (self.units(rented) <= self.most[self.blocks.epoch[rows]] + SLACK).all(axis=1)
+        return np.asarray(within & (rented >= 0).all(axis=1))
+
     def _fixed(self, rented: Array, rows: Ints) -> tuple[Array, Array]:
         """What these replicas cost by the hour (infinite beyond the stock), and the right-hand side that they leave."""
-        epoch, units = self.blocks.epoch[rows], self.units(rented)
-        fits = ((units <= self.most[epoch] + SLACK) & (rented.min(axis=1, keepdims=True) >= 0)).all(axis=1)
-        usd = np.where(fits, (units * self.usd_per_unit[epoch]).sum(axis=1), np.inf)
+        usd = (self.units(rented) * self.usd_per_unit[self.blocks.epoch[rows]]).sum(axis=1)
+        usd = np.where(self.fits(rented, rows), usd, np.inf)
         b = self.base[rows] - rented @ self.matrix.coefficients[:, self.columns].T
         return usd, b[:, self.reduced.rows]
 
@@ -203,16 +216,20 @@ class _Guess:
     """Whole numbers for many hours: rounded, then moved, then proposed by trees, until little can be missing."""
 
     def __init__(
-        self, rented: _Rented, relaxed: Array, least_usd: Array, allowed_usd: float, start: Array | None
+        self, rented: _Rented, relaxed: Array, least_usd: Array, allowed_usd: float, is_over: Callable[[], bool]
     ) -> None:
-        self.rented, self.least_usd, self.allowed_usd = rented, least_usd, allowed_usd
+        self.rented, self.relaxed, self.least_usd = rented, relaxed, least_usd
+        self.allowed_usd, self.is_over = allowed_usd, is_over
+
+    def search(self, start: Array | None) -> None:
+        """From `start`, or rounded, to the end of what helps."""
+        rented, relaxed, everything = self.rented, self.relaxed, np.arange(len(self.relaxed))
         self.whole = np.where(rented.divisible, relaxed, np.round(relaxed) if start is None else start)
-        everything = np.arange(len(relaxed))
         self.now = rented.solve(self.whole, everything)
         for rounding in (np.ceil(relaxed - SLACK), np.floor(relaxed + SLACK), 0 * relaxed) if start is None else ():
             self.take(np.where(rented.divisible, relaxed, rounding), everything)
         self._move()
-        self._grow(relaxed)
+        self._grow()
 
     @property
     def missing(self) -> Array:
@@ -255,17 +272,17 @@ class _Guess:
             tried[rows, move[rows]] = True
             tried[self.take(trial, rows)] = False
             missing = float(self.missing.sum())
-            if missing <= self.allowed_usd or missing > (1 - _WORTH_IT) * before:
+            if missing <= self.allowed_usd or missing > (1 - _WORTH_IT) * before or self.is_over():
                 return
             before = missing
 
-    def _grow(self, relaxed: Array) -> None:
+    def _grow(self) -> None:
         """Trees for one price book after the other, until all hours together miss no more than is allowed."""
         for m, group in same_prices(self.rented.matrix):
             here, missing = np.flatnonzero(np.isin(self.rented.blocks.epoch, group)), self.missing
             if len(here) and missing.sum() > self.allowed_usd:
                 share = float(missing[here].sum() / missing.sum())
-                _Growth(self, m, here, self.allowed_usd * share).run(relaxed)
+                _Growth(self, m, here, self.allowed_usd * share).run(self.relaxed)
 
 
 class _Growth:
@@ -305,7 +322,7 @@ class _Growth:
         reached = []
         for count in range(_MOST_TREES):
             missing = self.weight * (now.usd[here] - bound)
-            if tried.all() or missing.sum() <= self.allowed_usd:
+            if tried.all() or missing.sum() <= self.allowed_usd or self.guess.is_over():
                 break
             t = int(np.argmax(np.where(tried, -1.0, missing)))
             tried[t] = True
