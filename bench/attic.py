@@ -59,10 +59,7 @@ class Attic:
         self._held += sum(sizes)
         self._all.append(kept)
         self._new.append(kept)
-        if self._held >= self._block and self._under_way is None and not self.trouble:  # one at a time: never waits
-            block, self._new, self._held = self._new, [], 0
-            self._under_way = get_hub().threadpool.spawn(self._write, block)
-            self._under_way.rawlink(lambda _: self._written(block))
+        self._begin()
 
     def take(self) -> Iterator[tuple[int, Exchange]]:
         """Every exchange with its bytes, in order of its end; each is let go when the next is asked for."""
@@ -78,6 +75,13 @@ class Attic:
             exchange.raw = exchange.reads = exchange.marks = b""
         self._file.close()
         self._path.unlink()
+
+    def _begin(self) -> None:
+        """Hand a full block to the thread, one at a time: nobody waits for it."""
+        if self._held >= self._block and self._under_way is None and not self.trouble:
+            block, self._new, self._held = self._new, [], 0
+            self._under_way = get_hub().threadpool.spawn(self._write, block)
+            self._under_way.rawlink(lambda _: self._written(block))
 
     def _write(self, block: list[_Kept]) -> None:
         """In a thread."""
@@ -96,11 +100,12 @@ class Attic:
             kept.written = True
 
     def _written(self, block: list[_Kept]) -> None:
-        """Back in the loop: let go of what is on disk."""
+        """Back in the loop: let go of what is on disk, and go on with what has come meanwhile."""
         self._under_way = None
         for kept in block:
             if kept.written:
                 kept.exchange.raw = kept.exchange.reads = kept.exchange.marks = b""
+        self._begin()
 
 
 def _parts(exchange: Exchange) -> tuple[bytes, bytes, bytes]:

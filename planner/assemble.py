@@ -104,7 +104,7 @@ def assemble(
         fixed_charges=staff_charge(book, plan, offers, _most_gpus(workloads, found)),
         unserved_usd_per_request=_penalties(workloads, found, offers, endpoints),
         tail=plan.horizon.tail,
-        warm=_kept_warm(deployments) if plan.policy.keep_warm else (),
+        warm=_kept_warm(workloads, deployments, endpoints) if plan.policy.keep_warm else (),
         end_discount=(1 + span.rate) ** (-span.months / 12),
     )
     told = (*noted, *forecast.notes, *cut, *_notes(workloads, span), *_idle(plan, used))
@@ -112,11 +112,16 @@ def assemble(
     return Case(problem, whole, plan, span, workloads, deployments, offers, endpoints, notes, (), today)
 
 
-def _kept_warm(deployments: Iterable[CaseDeployment]) -> tuple[tuple[str, ...], ...]:
-    """The deployments of each model: one of them is warm while the model is served."""
+def _kept_warm(
+    workloads: tuple[CaseWorkload, ...], deployments: Iterable[CaseDeployment], endpoints: Iterable[EndpointInfo]
+) -> tuple[tuple[str, ...], ...]:
+    """The deployments of each model that no API can take over while weights load: one of them is kept warm."""
+    prices = [info.endpoint.usd_per_request for info in endpoints]
+    alone = {w.model for w in workloads if any(all(usd[k] is None for usd in prices) for k in w.classes)}
     by_model: dict[str, list[str]] = {}
     for deployment in deployments:
-        by_model.setdefault(deployment.curve.model, []).append(deployment.name)
+        if deployment.curve.model in alone:
+            by_model.setdefault(deployment.curve.model, []).append(deployment.name)
     return tuple(tuple(names) for names in by_model.values())
 
 

@@ -162,7 +162,7 @@ class Policy(Value):
     spot_restart_minutes: NonNegative | None = None
     """From an interruption until another unit serves, server start included, where the price book does not say."""
     keep_warm: bool = True
-    """Whether a model that GPUs serve in a month has a replica running in every hour of it."""
+    """Whether a model that no API can take over has a replica running in every hour of a month in which GPUs serve."""
     max_owned_gpus: Annotated[int, Field(ge=0)] | None = None
     max_share_per_provider: Share | None = None
     """Of the bill."""

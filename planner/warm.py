@@ -1,9 +1,11 @@
-"""A model that is served on GPUs keeps one replica warm: weights take minutes to load, and no latency promise waits.
+"""A model that GPUs alone serve keeps one replica warm: weights take minutes to load, and no latency promise waits.
 
 In a month in which any of a group's deployments serves, one replica of the group runs in every hour of it. Owned and
 reserved replicas run anyway; a model that is served on demand alone pays for a replica through its idle hours, or
 leaves the month to APIs, whichever is cheaper. As with minimum hours, this couples hours that the programme takes one
 by one: the bound leaves it out (it can only make a plan dearer), the plan keeps it.
+
+Which models that concerns is said by `Problem.warm`; `assemble.py` names those that no API can take over meanwhile.
 """
 
 from __future__ import annotations

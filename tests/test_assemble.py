@@ -270,3 +270,16 @@ def test_whole_units_by_the_hour_are_chosen_as_well_as_the_solver_can(
     answer = told(write(tmp_path, plan=PLAN + MONTH, curves=curves, offers=offers))
     assert answer.plan.gap <= 1e-4
     assert answer.plan.checks == ()
+
+
+def test_what_no_api_can_take_over_is_kept_warm(tmp_path: Path) -> None:
+    """A model with an API beside it may be cold; without one it keeps a replica, unless plan.toml says otherwise."""
+    day = forecast(24, {"chat": [PER_GPU_H if hour in {3, 9} else 0.0 for hour in range(24)]})
+    shared, alone, cold = (
+        told(write(tmp_path / name, plan=PLAN + MONTH + rules, rows=day, offers=[on_demand()]))
+        for name, rules in (("shared", ""), ("alone", RENTED), ("cold", RENTED + "keep_warm = false\n"))
+    )
+    assert shared.case.problem.warm == ()
+    assert alone.case.problem.warm == (tuple(d.name for d in alone.case.problem.deployments),)
+    assert alone.plan.checks == cold.plan.checks == ()
+    assert alone.plan.cost_usd > 5 * cold.plan.cost_usd
