@@ -24,6 +24,7 @@ from planner.forest import Forest
 from planner.partition import at_means, partition, plane, sample_of, sketch, unpriced
 from planner.problem import Array, Blocks, Ints, Problem
 from planner.programme import Plane, Relax, build, build_master
+from planner.rounded import rounded_up
 from planner.solver import Answer, Fleet, solve_programme
 from planner.whole import settle, settled_as
 
@@ -110,6 +111,7 @@ class Search:
         self.labels = np.zeros(len(self.blocks), dtype=np.intp)
         self.planes: list[Plane] = []
         self.seen: dict[bytes, int] = {}
+        self.divisible: Fleet | None = None
         self.settled: dict[bytes, Dispatch] = {}
         self.promising: tuple[float, Fleet] | None = None
 
@@ -134,11 +136,12 @@ class Search:
     def best(self) -> Plan:
         """The plan found; made of the most promising fleet if there is none yet."""
         if self.plan is None:
-            fleet = self.promising[1] if self.promising else self._nothing()
-            if not self.promising and not self._is_allowed(fleet):
+            fleets = [self.promising[1]] if self.promising else self._without_search()
+            if not fleets:
                 raise ImpossibleError("no fleet satisfies the stock and site limits")
-            priced = dispatch(self.hours, fleet, self.blocks)
-            self._settle(fleet, priced, self.wanted / 8 * self._usd(fleet, priced))
+            for fleet in fleets:
+                priced = dispatch(self.hours, fleet, self.blocks)
+                self._settle(fleet, priced, self.wanted / 8 * self._usd(fleet, priced))
         assert self.plan is not None
         return self.plan
 
@@ -177,6 +180,7 @@ class Search:
         if answer.status == "infeasible":
             raise ImpossibleError("no fleet satisfies the stock and site limits")
         fleet = answer.fleet or self._nothing()
+        self.divisible = fleet
         for share in _MULTIPLES:
             self._add(self._sketch(Fleet(fleet.buy * share, fleet.replicas * share)))
         return fleet
@@ -196,6 +200,7 @@ class Search:
                 usd = self._usd(fleet, priced)
                 if usd < best:
                     inner, best = fleet, usd
+                    self.divisible = inner
 
     def _look_at(self, fleet: Fleet) -> bool:
         """Learn about the master's fleet, or the most promising one; False when nothing more can be learnt."""
@@ -228,6 +233,13 @@ class Search:
             self._add(*self.forest.raise_plane(fleet, priced, settled, wanted_usd / 2))
         return True
 
+    def _without_search(self) -> list[Fleet]:
+        """What can be had where no whole fleet was found in time: the divisible one rounded up, and nothing."""
+        fleets = [self._nothing()]
+        if self.divisible is not None:
+            fleets.append(rounded_up(self.problem, self.divisible))
+        return [fleet for fleet in fleets if self._is_allowed(fleet)]
+
     def _settle(self, fleet: Fleet, priced: Priced, allowed_usd: float) -> Dispatch:
         """Make the hours payable, from where this was left, and keep the plan if it is the best."""
         key = _key(fleet)
@@ -254,7 +266,7 @@ class Search:
         master = build_master(means, tuple(self.planes), relax)
         start = self.plan.fleet if self.plan is not None and not relax.purchases else None
         answer = solve_programme(master, gap=gap, time_limit_s=self.left_s(), start=start)
-        self._bound(answer, f"prices of {len(self.planes)} fleets over {len(self.blocks):,} hours")
+        self._bound(answer, f"bounds on {len(self.blocks):,} unlike hours")
         _stop_with(answer)
         return answer
 

@@ -51,7 +51,7 @@ class Solution:
     cost_usd: float
     bound_usd: float
     proof: str
-    """How the bound was had: `one programme` or `prices of N fleets over H hours`."""
+    """How the bound was had: `one programme` or `bounds on H unlike hours`."""
 
     @property
     def gap(self) -> float:

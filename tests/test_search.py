@@ -14,7 +14,9 @@ import planner.solve as solving
 from planner import whole
 from planner.check import check
 from planner.problem import Blocks, Deployment, Endpoint, Epoch, FixedCharge, Limit, Line, Offer, Pool, Problem
+from planner.rounded import rounded_up
 from planner.solve import Progress, Solution, solve
+from planner.solver import Fleet, replicas_that_fit
 
 
 def any_problem(seed: int, hours: int = 24) -> Problem:
@@ -115,6 +117,22 @@ def test_a_search_cut_short_is_honest() -> None:
     assert hurried.bound_usd <= unhurried.cost_usd
     assert hurried.gap > 1e-6
     assert hurried.gap == pytest.approx((hurried.cost_usd - hurried.bound_usd) / hurried.cost_usd)
+
+
+def test_a_fleet_rounded_up_serves_what_the_divisible_one_served() -> None:
+    """Units are nowhere fewer than the divisible fleet's and never a whole unit too many; replicas fill the GPUs."""
+    problem = company(hours=720, epochs=6, workloads=2, gpus=2, peak_gpus=20, growth_per_year=3.0)
+    rng = np.random.default_rng(1)
+    buy = np.array([[rng.uniform(0, 2) if o.bought else 0.0 for _ in problem.epochs] for o in problem.offers])
+    divisible = Fleet(buy, rng.uniform(0, 30, (len(problem.deployments), 6)))
+    whole_one = rounded_up(problem, divisible)
+    active, wanted = problem.active_units(whole_one.buy), problem.active_units(buy)
+    late = [o for o, offer in enumerate(problem.offers) if offer.bought and not offer.lead_epochs]
+    assert (whole_one.buy == np.round(whole_one.buy)).all()
+    assert (active[late] >= wanted[late] - 1e-6).all()
+    assert (np.diff(active[:, :2], axis=1) <= np.diff(wanted[:, :2], axis=1) + 1).all()
+    for d in range(len(problem.deployments)):
+        assert (whole_one.replicas[d] == np.floor(replicas_that_fit(problem, whole_one.buy, d) + 1e-6)).all()
 
 
 def test_ctrl_c_gives_the_best_plan_so_far() -> None:
