@@ -306,7 +306,7 @@ PLANS: dict[str, tuple[str | bytes, list[str]]] = {
             "P:1: column 'horizn': unknown key. Remedy: write horizon.",
             "P:4: column 'workloads.chat.modle': unknown key. Remedy: write model.",
             "P:6: column 'policy.zeal': unknown key. Remedy: remove it; known here are capacity, forbid, forbid_gpus, "
-            "forbid_providers, max_owned_gpus, max_share_per_provider, spot, spot_interruptions_per_h, "
+            "forbid_providers, keep_warm, max_owned_gpus, max_share_per_provider, spot, spot_interruptions_per_h, "
             "spot_restart_minutes.",
         ],
     ),

@@ -38,6 +38,7 @@ FLAT = forecast(24, {"chat": 4 * PER_GPU_H})
 HALF = forecast(24, {"chat": [4 * PER_GPU_H] * 12 + [2 * PER_GPU_H] * 12})
 """Four GPUs' work by day, two by night."""
 CLOUD = '[policy]\nforbid = ["buy", "api", "reserved"]\n'
+COLD = "keep_warm = false\n"
 
 
 def commitment(usd: float = 0.6, months: int = 12, provider: str = "rent", **more: object) -> Row:
@@ -85,7 +86,7 @@ def test_one_commitment_covers_several_gpu_types(tmp_path: Path) -> None:
     fast = [p for shape, rate in RATES.items() for p in points_of(shape, rate * 2)]
     curves = [curve(), curve(model="llama-3.1-8b", gpu=OTHER, points=fast)]
     rows = forecast(24, {"chat": [4 * PER_GPU_H] * 12 + [0] * 12, "other": [0] * 12 + [2 * PER_GPU_H] * 12})
-    plan = PLAN + PLAN.replace("chat", "other").replace("llama-3.2-1b", "llama-3.1-8b") + CLOUD
+    plan = PLAN + PLAN.replace("chat", "other").replace("llama-3.2-1b", "llama-3.1-8b") + CLOUD + COLD
     offers = [on_demand(), on_demand(gpu=OTHER, usd=3.0), commitment(0.5), commitment(2.0, gpu=OTHER)]
     answer = told(write(tmp_path, plan=plan, rows=rows, offers=offers, curves=curves))
     bought = the(answer, "commitment")
