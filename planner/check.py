@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from planner.problem import Array, Offer, Problem
-from planner.runs import shortest_run
+from planner.runs import shortest_run, started_late
 from planner.solve import Solution
 
 _RELATIVE = 1e-6
@@ -151,8 +151,12 @@ def _on_demand(view: _View) -> Iterator[str]:
             needed += offer.covers.get(deployment.pool, 0.0) * deployment.gpus_per_replica * rented
         if offer.whole and (on != np.round(on)).any():
             yield f"{offer.name}: a unit switched on is not whole"
+        if (offer.minimum_h > 1 or offer.start_h > 0) and len(view.blocks) != len(problem.blocks):
+            yield f"{offer.name}: hours were joined, though its minimum hours or start-up ask for their order"
         if offer.whole and shortest_run(on) < offer.minimum_h:
             yield f"{offer.name}: a unit is switched off before its {offer.minimum_h:g} hours are over"
+        if offer.start_h > 0 and started_late(on, needed, offer.start_h):
+            yield f"{offer.name}: replicas run on units that have not been on for {offer.start_h:g} hours"
         if _over(needed, on):
             yield f"{offer.name}: replicas run on units that are not switched on"
         stock = math.inf if offer.max_units is None else offer.max_units

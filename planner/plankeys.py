@@ -163,6 +163,8 @@ class Policy(Value):
     """From an interruption until another unit serves, server start included, where the price book does not say."""
     keep_warm: bool = True
     """Whether a model that no API can take over has a replica running in every hour of a month in which GPUs serve."""
+    start_minutes: NonNegative | None = None
+    """From switching a GPU on by the hour until it serves, server start included; None: not counted."""
     max_owned_gpus: Annotated[int, Field(ge=0)] | None = None
     max_share_per_provider: Share | None = None
     """Of the bill."""

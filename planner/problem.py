@@ -103,6 +103,8 @@ class Offer:
     """Share of a unit's GPUs that can be counted on; `covers` holds it already."""
     minimum_h: float = 1.0
     """Hours that a unit switched on by the hour is paid for at least; a plan keeps them, the bound leaves them out."""
+    start_h: float = 0.0
+    """Hours from switching a unit on until it serves, paid for; rounded up to whole ones: the plan knows no shorter."""
 
     @property
     def upfront_usd(self) -> float:
@@ -321,8 +323,9 @@ def _offer_faults(problem: Problem) -> Iterable[str]:
             yield f"offer {offer.name}: a term is at least one epoch"
         if offer.lead_epochs < 0 or (offer.max_units is not None and offer.max_units < 0):
             yield f"offer {offer.name}: lead time and stock are not negative"
-        if offer.minimum_h < 1 or (offer.minimum_h > 1 and (offer.placed == "epoch" or offer.bought)):
-            yield f"offer {offer.name}: only what is switched on by the hour has minimum hours, one or more"
+        slow = offer.minimum_h > 1 or offer.start_h > 0
+        if offer.minimum_h < 1 or offer.start_h < 0 or (slow and (offer.placed == "epoch" or offer.bought)):
+            yield f"offer {offer.name}: minimum hours (one or more) and start-up are for what is switched on by the hour"
 
 
 def _block_faults(problem: Problem) -> Iterable[str]:

@@ -1,10 +1,11 @@
-"""Minimum hours: what is switched on by the hour keeps running for as long as the provider asks.
+"""Minimum hours and start-up: what is switched on by the hour runs as long, and starts as early, as it must.
 
-Time couples hours here, and the programme knows no time inside an epoch. So the bound leaves minimum hours out (they
-can only make a plan dearer, so it stays a bound), and the plan keeps them: hours are settled as always, then gone
-through in time order. The units that an hour needs are numbered from the first; each number is a unit of its own that
-starts when it is needed, runs for the minimum at least, and is kept through a gap where that costs no more than a new
-start. What then runs anyway serves for nothing: the hours are dispatched again with it.
+Time couples hours here, and the programme knows no time inside an epoch. So the bound leaves both out (they can only
+make a plan dearer, so it stays a bound), and the plan keeps them: hours are settled as always, then gone through in
+time order. A unit that takes time to serve is switched on that many whole hours before it is needed. The units that an
+hour needs are numbered from the first; each number is a unit of its own that starts when it is needed, runs for the
+minimum at least, and is kept through a gap where that costs no more than a new start. What then runs anyway, and has
+started, serves for nothing: the hours are dispatched again with it.
 
 Blocks must be single hours in time order; identical ones are not joined (`solve.py`).
 """
@@ -16,30 +17,37 @@ from dataclasses import replace
 import numpy as np
 
 from planner.dispatch import Dispatch, Hours
-from planner.problem import Array, Blocks, Problem
+from planner.problem import Array, Blocks, Offer, Problem
 from planner.solver import Fleet
 from planner.whole import settled_as
 
 
-def has_minimum(problem: Problem) -> bool:
-    """Whether any offer by the hour has minimum hours."""
-    return any(offer.minimum_h > 1 for offer in problem.offers)
+def takes_time(problem: Problem) -> bool:
+    """Whether any offer by the hour has minimum hours or a start-up time."""
+    return any(_takes_time(offer) for offer in problem.offers)
+
+
+def _takes_time(offer: Offer) -> bool:
+    return offer.minimum_h > 1 or offer.start_h > 0
 
 
 def keep_running(hours: Hours, fleet: Fleet, blocks: Blocks, settled: Dispatch) -> Dispatch:
-    """The settled hours with every unit kept on for its minimum, dispatched again with what then runs anyway."""
+    """The settled hours with every unit started in time and kept on, dispatched again with what then runs anyway."""
     problem = hours.problem
     columns = {key: i for i, key in enumerate(settled.matrix.columns)}
     paid: dict[int, Array] = {}
     wanted = settled.values.copy()
     for o, offer in enumerate(problem.offers):
-        if offer.minimum_h > 1:
-            paid[o] = units_paid(settled.values[:, columns["on", (o,)]], int(np.ceil(offer.minimum_h)))
+        if _takes_time(offer):
+            early = int(np.ceil(offer.start_h))
+            needed = _widest(settled.values[:, columns["on", (o,)]], early)
+            paid[o] = units_paid(needed, int(np.ceil(offer.minimum_h)))
+            started = -_widest(-paid[o][::-1], early)[::-1]
             here = [d for d, deployment in enumerate(problem.deployments) if deployment.pool in offer.covers]
             if len(here) == 1 and ("rented", (o, here[0])) in columns:
                 deployment = problem.deployments[here[0]]
                 per_replica = offer.covers[deployment.pool] * deployment.gpus_per_replica
-                held = paid[o] / per_replica
+                held = started / per_replica
                 wanted[:, columns["rented", (o, here[0])]] = held if deployment.divisible else np.floor(held + 1e-9)
     again = settled_as(hours, fleet, blocks, wanted)
     values = again.values.copy()
@@ -60,6 +68,20 @@ def units_paid(needed: Array, minimum: int) -> Array:
             paid[first:last] += height
         below = float(level)
     return paid
+
+
+def _widest(units: Array, hours: int) -> Array:
+    """[T] the most units of this hour and so many following ones."""
+    most = units.copy()
+    for later in range(1, min(hours, len(units) - 1) + 1):
+        most[:-later] = np.maximum(most[:-later], units[later:])
+    return most
+
+
+def started_late(on: Array, used: Array, start_h: float) -> bool:
+    """Whether units are used before they have been on for the start-up time; what runs at the beginning has started."""
+    ready = -_widest(-on[::-1], int(np.ceil(start_h)))[::-1]
+    return bool((used > ready + 1e-6 * (1 + ready)).any())
 
 
 def shortest_run(on: Array) -> float:

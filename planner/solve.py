@@ -20,7 +20,7 @@ import numpy as np
 
 from planner.dispatch import Dispatch, Hours
 from planner.problem import Array, Blocks, Ints, Problem, merge_identical
-from planner.runs import has_minimum, keep_running
+from planner.runs import keep_running, takes_time
 from planner.search import ImpossibleError, Progress, Search, fleet_usd, hours_usd
 from planner.solver import Fleet
 from planner.units import in_requests, in_units, work_unit
@@ -76,13 +76,13 @@ class Solution:
 def joined(problem: Problem) -> tuple[Blocks, Ints]:
     """The problem's blocks with identical ones joined, and which stands for each.
 
-    Where an offer has minimum hours time matters: nothing is joined, and blocks that are not single hours raise
-    ValueError.
+    Where an offer has minimum hours or a start-up, time matters: nothing is joined, and blocks that are not single
+    hours raise ValueError.
     """
-    if not has_minimum(problem):
+    if not takes_time(problem):
         return merge_identical(problem.blocks)
     if (problem.blocks.weight_h != 1).any():
-        raise ValueError("with minimum hours every block is one hour, in time order")
+        raise ValueError("with minimum hours or start-up every block is one hour, in time order")
     return problem.blocks, np.arange(len(problem.blocks))
 
 
@@ -90,7 +90,7 @@ def in_time(hours: Hours, fleet: Fleet, settled: Dispatch) -> Dispatch:
     """What time asks of a plan beyond its hours one by one: models kept warm, units kept on."""
     blocks = hours.problem.blocks
     settled = keep_warm(hours, fleet, blocks, settled)
-    return keep_running(hours, fleet, blocks, settled) if has_minimum(hours.problem) else settled
+    return keep_running(hours, fleet, blocks, settled) if takes_time(hours.problem) else settled
 
 
 def solve(
@@ -103,9 +103,9 @@ def solve(
 ) -> Solution:
     """The cheapest plan to a relative `gap`, or the best found in about `time_limit_s` with its honest gap.
 
-    Minimum hours and warm models are in the plan, not in the bound. Ctrl-C ends the search as the time limit does.
-    Raises `ImpossibleError` when what exists already breaks a stock or site limit. Same problem, limits not hit: same
-    plan.
+    Minimum hours, start-up and warm models are in the plan, not in the bound. Ctrl-C ends the search as the time limit
+    does. Raises `ImpossibleError` when what exists already breaks a stock or site limit. Same problem, limits not hit:
+    same plan.
     """
     end = clock() + time_limit_s
     blocks, block_of = joined(problem)

@@ -64,8 +64,16 @@ def offers_for(
     found += signed_already(book, plan, span, places)
     found += commitments(known, span, today, places, plan.horizon.tail)
     found = [replace(i, offer=replace(i.offer, price_path=span.path(_per_year(i, plan)))) for i in found]
+    found = [_started(i, plan.policy.start_minutes) for i in found]
     names = slugs(f"{info.label} {i}" if _repeats(found, info) else info.label for i, info in enumerate(found))
     return tuple(info.named(name) for info, name in zip(found, names.values(), strict=True))
+
+
+def _started(info: OfferInfo, start_minutes: float | None) -> OfferInfo:
+    """What is switched on by the hour takes so long until it serves."""
+    if info.offer.placed == "epoch" or info.offer.bought or not start_minutes:
+        return info
+    return replace(info, offer=replace(info.offer, start_h=start_minutes / 60))
 
 
 def _owner(row: OfferRow) -> str | None:

@@ -283,3 +283,15 @@ def test_what_no_api_can_take_over_is_kept_warm(tmp_path: Path) -> None:
     assert alone.case.problem.warm == (tuple(d.name for d in alone.case.problem.deployments),)
     assert alone.plan.checks == cold.plan.checks == ()
     assert alone.plan.cost_usd > 5 * cold.plan.cost_usd
+
+
+def test_what_is_rented_by_the_hour_starts_in_time(tmp_path: Path) -> None:
+    """With minutes of start-up the GPU for two busy hours is paid for one hour more each time; without, it is not."""
+    day = forecast(24, {"chat": [PER_GPU_H if hour in {3, 9} else 0.0 for hour in range(24)]})
+    rules = RENTED + "keep_warm = false\n"
+    slow, quick = (
+        told(write(tmp_path / name, plan=PLAN + MONTH + rules + more, rows=day, offers=[on_demand()]))
+        for name, more in (("slow", "start_minutes = 10.0\n"), ("quick", ""))
+    )
+    assert slow.plan.checks == quick.plan.checks == ()
+    assert slow.plan.cost_usd == pytest.approx(2 * quick.plan.cost_usd)

@@ -307,7 +307,7 @@ PLANS: dict[str, tuple[str | bytes, list[str]]] = {
             "P:4: column 'workloads.chat.modle': unknown key. Remedy: write model.",
             "P:6: column 'policy.zeal': unknown key. Remedy: remove it; known here are capacity, forbid, forbid_gpus, "
             "forbid_providers, keep_warm, max_owned_gpus, max_share_per_provider, spot, spot_interruptions_per_h, "
-            "spot_restart_minutes.",
+            "spot_restart_minutes, start_minutes.",
         ],
     ),
     "unknown model": (

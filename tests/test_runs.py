@@ -65,6 +65,34 @@ def test_no_unit_stops_early_and_none_is_missing(needed: list[int], minimum: int
     assert (units_paid(paid, minimum) >= paid).all()
 
 
+def test_a_unit_is_switched_on_before_it_is_needed() -> None:
+    """With some minutes of start-up a GPU for hours 3 and 4 is paid from hour 2; the horizon begins with what runs."""
+    quick = _problem([1, 0, 0, 1, 1, 0], 1)
+    slow = replace(quick, offers=(replace(quick.offers[0], start_h=0.2),))
+    solution = solve(slow, gap=1e-6)
+    assert check(solution) == ()
+    assert solution.cost_usd == pytest.approx(1 + 1 + 2)
+    assert solve(quick, gap=1e-6).cost_usd == pytest.approx(3.0)
+    kept = _problem([1, 0, 0, 1, 1, 0], 1.5)
+    late = replace(kept, offers=(replace(kept.offers[0], start_h=0.2),))
+    assert check(replace(solve(kept, gap=1e-6), problem=late)) == (
+        "hourly: replicas run on units that have not been on for 0.2 hours",
+    )
+    assert check(replace(solve(quick, gap=1e-6), problem=slow)) == (
+        "hourly: hours were joined, though its minimum hours or start-up ask for their order",
+    )
+
+
+def test_start_up_and_minimum_hours_together() -> None:
+    """Started an hour early and kept for three: the hour of the start-up serves nobody, the one after does."""
+    problem = _problem([0.3, 1, 0.3, 0, 0], 3, api_usd=2.0)
+    slow = replace(problem, offers=(replace(problem.offers[0], start_h=1.0),))
+    solution = solve(replace(slow, blocks=Blocks(np.zeros(5), np.ones(5), np.array([[0.0], [0.3], [1], [0.3], [0]]))))
+    assert check(solution) == ()
+    assert solution.total("api", 1)[0] == pytest.approx(0.3)
+    assert solution.cost_usd == pytest.approx(3 * 1.0 + 0.3 * 2.0)
+
+
 def test_the_checker_sees_a_unit_that_stops_early() -> None:
     """The same plan under a longer minimum is refused."""
     solution = solve(_problem([0, 1, 0, 0, 0, 0], 2), gap=1e-6)
@@ -76,5 +104,5 @@ def test_blocks_must_be_single_hours_then() -> None:
     """Weights of several hours have no order in time: refused with the reason."""
     problem = _problem([1.0, 2.0], 2)
     heavy = problem.with_blocks(Blocks(problem.blocks.epoch, [2.0, 2.0], problem.blocks.demand))
-    with pytest.raises(ValueError, match="with minimum hours every block is one hour, in time order"):
+    with pytest.raises(ValueError, match="with minimum hours or start-up every block is one hour, in time order"):
         solve(heavy)
