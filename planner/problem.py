@@ -325,7 +325,7 @@ def _offer_faults(problem: Problem) -> Iterable[str]:
             yield f"offer {offer.name}: lead time and stock are not negative"
         slow = offer.minimum_h > 1 or offer.start_h > 0
         if offer.minimum_h < 1 or offer.start_h < 0 or (slow and (offer.placed == "epoch" or offer.bought)):
-            yield f"offer {offer.name}: minimum hours (one or more) and start-up are for what is switched on by the hour"
+            yield f"offer {offer.name}: only units switched on by the hour have minimum hours (1 or more) or start-up"
 
 
 def _block_faults(problem: Problem) -> Iterable[str]:
