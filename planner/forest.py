@@ -20,12 +20,16 @@ from planner.solver import Fleet
 from planner.trees import Asked, Hour, Terms, Tree, bounds, grow, nearest
 
 _CANDIDATES = 200
+"""Price vectors of a dispatch, the most used, of which few are chosen."""
 _VECTORS = 8
 _LOSS = 1e-4
+"""As many are chosen at most, fewer where they lose no larger share of the bound."""
 _MOST_TREES = 200
 _NODES = 100
 _NEAR = 500
+"""Trees for one price book, nodes of a tree, hours that a tree is tried on."""
 _PATIENCE = 30
+"""Trees after which what is missing must have shrunk by 3 %."""
 
 
 @dataclass(frozen=True, eq=False)

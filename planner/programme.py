@@ -136,13 +136,18 @@ def first_stage_variables(programme: Programme) -> None:
 
 def whole_by_itself(problem: Problem, d: int) -> bool:
     """Whether whole units make whole replicas of d: alone in its pool, units there are whole multiples of a replica."""
+    offers = [offer for offer in problem.offers if _supplies(offer, problem.deployments[d])]
+    return not problem.deployments[d].divisible and replicas_of_units(problem, d, offers) is not None
+
+
+def replicas_of_units(problem: Problem, d: int, offers: list[Offer]) -> list[int] | None:
+    """Replicas of d that a unit of each of these offers makes; None unless d is alone in its pool and all are whole."""
     deployment = problem.deployments[d]
-    if deployment.divisible or sum(other.pool == deployment.pool for other in problem.deployments) > 1:
-        return False
-    offers = [offer for offer in problem.offers if _supplies(offer, deployment)]
     sizes = [1 / (offer.covers[deployment.pool] * deployment.gpus_per_replica) for offer in offers]
     counts = [count for offer in offers for count in offer.existing]
-    return all(offer.whole for offer in offers) and all(abs(value - round(value)) < 1e-9 for value in (*sizes, *counts))
+    whole = all(offer.whole for offer in offers) and all(abs(n - round(n)) < 1e-9 for n in (*sizes, *counts))
+    alone = sum(other.pool == deployment.pool for other in problem.deployments) == 1
+    return [round(size) for size in sizes] if whole and alone else None
 
 
 def fixed_charge_variables(programme: Programme) -> None:

@@ -26,7 +26,7 @@ from planner.solve import ImpossibleError, Progress, Solution, solve
 from planner.whatif import sensitivities
 
 BASELINE_SHARE = 0.5
-"""Of the plan's time limit, for all baselines together."""
+"""Of the plan's time limit, for all baselines together; one that left work out has its share once more."""
 KEEP_SHARE = 0.25
 """Of the plan's time limit, for each fleet that might be kept."""
 _LONGEST_NAME = 100

@@ -29,9 +29,13 @@ from planner.solver import Answer, Fleet, solve_programme
 from planner.whole import settle, settled_as
 
 _ROUNDS = 200
-_STEPS_PER_EPOCH = 12
+"""Masters with whole purchases."""
+_MOST_STEPS = 12
+"""Steps with divisible purchases: one an epoch, and no more than this."""
 _VISITS = 2
+"""How often one fleet is dispatched in every hour, each time more closely."""
 _MULTIPLES = (0.6, 1.0, 1.4)
+"""Of the first fleet, at which planes are made."""
 _NEAR = 0.7
 """A sketched fleet this close to the bound, in shares of the gap asked for, is worth a dispatch of every hour."""
 _SPARE = 0.9
@@ -188,7 +192,7 @@ class Search:
     def _approach(self, inner: Fleet) -> None:
         """Planes halfway between the best divisible fleet and the master's, until its bound is near."""
         best = self._usd(inner, self._sketch(inner))
-        for _ in range(min(_STEPS_PER_EPOCH, len(self.problem.epochs))):
+        for _ in range(min(_MOST_STEPS, len(self.problem.epochs))):
             answer = self._master(Relax(True, True, True), 0.0)
             if answer.fleet is None or best - self.bound <= self.wanted / 3 * abs(best) or self.is_over():
                 return

@@ -28,6 +28,7 @@ import numpy as np
 
 from planner.dispatch import Hours
 from planner.problem import Array, Blocks, Ints, Problem
+from planner.programme import replicas_of_units
 from planner.reduced import reduce
 from planner.same_matrix import SameMatrix
 from planner.scarcity import Prices
@@ -68,13 +69,10 @@ def steps(problem: Problem) -> Array:
     """Replicas by which the number of each deployment changes at once: whole replicas, or the units they come in."""
     found = np.ones(len(problem.deployments))
     for d, deployment in enumerate(problem.deployments):
-        alone = sum(other.pool == deployment.pool for other in problem.deployments) == 1
         offers = [offer for offer in problem.offers if deployment.pool in offer.covers]
-        if alone and offers and all(offer.whole for offer in offers):
-            sizes = [1 / (offer.covers[deployment.pool] * deployment.gpus_per_replica) for offer in offers]
-            counts = [count for offer in offers for count in offer.existing]
-            if all(abs(value - round(value)) < 1e-9 for value in (*sizes, *counts)) and min(sizes) > 0.5:
-                found[d] = math.gcd(*(round(size) for size in sizes))
+        sizes = replicas_of_units(problem, d, offers)
+        if sizes and min(sizes) > 0:
+            found[d] = math.gcd(*sizes)
     return found
 
 

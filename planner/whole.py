@@ -24,13 +24,21 @@ from planner.trees import Asked, Hour, Terms, bounds, grow, nearest, promises
 
 SLACK = 1e-7
 _FEW = 300
+"""Hours up to which each is solved exactly."""
 _MOST_TREES = 200
+"""Trees for the hours of one price book."""
 _NODES = 40
+"""Nodes of a tree; with 12, a year at two GPUs kept a gap of 8.7 % where 40 left 0.2 %."""
 _MOVES = 12
+"""Rounds of moves."""
 _HARDLY = 1e-5
+"""A trial that can save no larger share of its hour is not solved."""
 _MOST_OF, _WORTH_IT = 0.9, 0.03
+"""Moves are tried in the hours that promise this share of what can be saved; a round that saves less is the last."""
 _BATCH = 10
+"""Trees after which their proposals are tried."""
 _NEAR = 500
+"""Hours that a tree is tried on."""
 
 
 def settle(
