@@ -57,6 +57,7 @@ class Asked:
     shapes: tuple[str, ...] = ()
     cached_share: float = 0.0
     max_load: int = 1024
+    loads: tuple[int, ...] = ()
     rate_search: bool = True
     rates_per_s: tuple[float, ...] = ()
     arrivals: str = "poisson"
@@ -118,6 +119,7 @@ def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan
                 "shapes": tuple(parse_shape(text) for text in asked.shapes),
                 "cached_share": asked.cached_share,
                 "max_load": asked.max_load,
+                "loads": tuple(sorted(set(asked.loads))),
                 "rate_search": asked.rate_search,
                 "rates_per_s": asked.rates_per_s,
                 "arrivals": parse_arrivals(asked.arrivals),

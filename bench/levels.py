@@ -2,7 +2,7 @@
 
 Closed loop: loads 1, 2, 4, ... doubled until throughput gains less than 5 % (from the fourth level on: a curve of fewer
 could not be read between its points), requests queue at the server, fewer than half of the requests meet the SLO (it is
-broken beyond repair), or the limit is reached.
+broken beyond repair), or the limit is reached. Stated loads end early for the same reasons.
 
 Open loop: the highest Poisson rate whose attainment stays at the target. Outcomes are pass, fail and undecided; a rate
 that leaves a queue behind has failed whatever its attainment, and so has one that is unsteady in most of at least two
@@ -47,15 +47,19 @@ class Level:
     failed_share: float
 
 
-def next_load(levels: Sequence[Level], most: int) -> tuple[int | None, str]:
-    """The next load, or None and why the levels end there."""
-    if not levels:
-        return 1, ""
-    why = _why_stop(levels, most)
-    return (None, why) if why else (levels[-1].load * 2, "")
+def next_load(levels: Sequence[Level], most: int, stated: Sequence[int] = ()) -> tuple[int | None, str]:
+    """The next load, or None and why the levels end there; `stated` loads take the place of doubling up to `most`."""
+    last = levels[-1].load if levels else 0
+    following = next((load for load in stated if load > last), None) if stated else max(1, last * 2)
+    why = _why_stop(levels) if levels else ""
+    if why:
+        return None, why
+    if following is None:
+        return None, "the loads asked for were measured"
+    return (following, "") if stated or following <= max(1, most) else (None, f"the limit of {most} is reached")
 
 
-def _why_stop(levels: Sequence[Level], most: int) -> str:
+def _why_stop(levels: Sequence[Level]) -> str:
     last = levels[-1]
     at = f"at load {last.load}"
     if last.failed_share > BROKEN:
@@ -66,7 +70,7 @@ def _why_stop(levels: Sequence[Level], most: int) -> str:
         return f"{last.met_share:.0%} of the requests meet the SLO {at}"
     if len(levels) >= LEAST_LEVELS and last.throughput_per_s < levels[-2].throughput_per_s * (1 + GAIN):
         return f"load {last.load} gives less than {GAIN:.0%} more than load {levels[-2].load}"
-    return f"the limit of {most} is reached" if last.load * 2 > most else ""
+    return ""
 
 
 @dataclass(frozen=True)

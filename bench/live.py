@@ -108,7 +108,7 @@ class Left:
     """How many stages may still come: every shape has its levels, then its rates; each may end early."""
 
     def __init__(self, plan: RunPlan) -> None:
-        levels = int(math.log2(plan.max_load)) + 1
+        levels = len(plan.loads) or int(math.log2(plan.max_load)) + 1
         rates = len(plan.rates_per_s) or plan.pace.rate_stages
         own = [levels, rates] if plan.searches else [levels]
         traces = [isinstance(law, Trace) for law in plan.shapes] or [False] * len(DEFAULT_SHAPES)

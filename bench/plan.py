@@ -89,6 +89,8 @@ class RunPlan(Value):
     """Empty: the default ones, scaled to the window."""
     cached_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_load: Annotated[int, Field(ge=1)] = 1024
+    loads: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Closed-loop loads in rising order, instead of doubling from 1 to `max_load`."""
     rate_search: bool = True
     rates_per_s: tuple[Positive, ...] = ()
     """Open-loop rates to measure instead of searching one."""

@@ -97,7 +97,8 @@ class Sweep:
         """The closed-loop stages of one shape."""
         done: list[Measured] = []
         while True:
-            load, why = next_load([self._level(measured) for measured in done], self.run.plan.max_load)
+            plan = self.run.plan
+            load, why = next_load([self._level(measured) for measured in done], plan.max_load, plan.loads)
             if load is None:
                 self.events.ended(f"levels of shape {shape}", why)
                 return done

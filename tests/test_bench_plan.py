@@ -108,6 +108,11 @@ def test_a_cpu_run_keeps_client_and_server_apart() -> None:
     assert "/runs" not in json.dumps(plan.server.shown_args())
 
 
+def test_stated_loads_are_held_in_rising_order_once_each() -> None:
+    """However they were typed; without any, loads double."""
+    assert (plan_of(loads=(64, 8, 64)).loads, plan_of().loads) == ((8, 64), ())
+
+
 def test_a_gpu_run_loads_the_weights_of_our_name() -> None:
     """`llama-3-8b` is taken as the entry it stands in for, and said so; a GPU server is not pinned."""
     plan = plan_of(model="llama-3-8b", gpu="a100", gpu_count=2)

@@ -66,6 +66,7 @@ def test_what_is_left() -> None:
     left.ended()  # the first levels ended a stage early
     assert left.seconds(STAGE, at(20.0)) == (100.0, 100.0 + 15 * 40.0)
     assert Left(plan(rate_search=False, shapes=())).seconds(STAGE, at(20.0))[1] == 100.0 + 11 * 120.0
+    assert Left(plan(rate_search=False, loads=(1, 8))).seconds(STAGE, at(20.0))[1] == 100.0 + 3 * 120.0
 
 
 def test_the_screen() -> None:

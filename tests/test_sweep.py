@@ -63,6 +63,27 @@ def test_levels(levels: list[Level], load: int | None, why: str) -> None:
     assert next_load(levels, 100) == (load, why)
 
 
+@pytest.mark.parametrize(
+    ("levels", "load", "why"),
+    [
+        # in the order of their size, gaps and all; the limit of the doubling is not theirs
+        ([], 8, ""),
+        ([level(8, 1.0)], 64, ""),
+        ([level(8, 1.0), level(64, 2.0)], 200, ""),
+        ([level(8, 1.0), level(64, 2.0), level(200, 3.0)], None, "the loads asked for were measured"),
+        # a full server ends them early too
+        (
+            [level(8, 1.0), level(64, 2.0, queueing=0.06)],
+            None,
+            "6% of the requests wait at the server at load 64",
+        ),
+    ],
+)
+def test_stated_levels(levels: list[Level], load: int | None, why: str) -> None:
+    """The loads asked for, and no others; they end for the doubling's reasons."""
+    assert next_load(levels, 100, (8, 64, 200)) == (load, why)
+
+
 def test_unknown_queueing_does_not_stop() -> None:
     """An endpoint without a page goes on until throughput stops rising."""
     assert next_load([Level(1, 1.0, None, 1.0, 0.0)], 100) == (2, "")
@@ -226,6 +247,7 @@ def test_the_search_finds_the_truth_of_a_random_queue(limit: float) -> None:
     assert np.mean(holds) >= 0.9
 
 
+@pytest.mark.xdist_group("clock")
 def test_the_search_finds_the_law_of_a_paced_server(tmp_path: Path) -> None:
     """Sixteen slots of 40 ms over real sockets, SLO: 10 ms in the queue at most. Two thirds of the rate that the queue
     of this law bears pass, one and a half times it fail, each in one stage (what a whole search finds is told above);
