@@ -51,10 +51,27 @@ def moved(before: Snapshot, after: Snapshot, name: str) -> float | None:
     return None if old is None or new is None else float(new - old)
 
 
-def primed_before(evidence: Evidence) -> tuple[int, int]:
-    """(requests, input tokens) that put shared prefixes into the cache before the zero, one output token each."""
-    requests, tokens = (evidence.client.get(f"primed_{what}") for what in ("requests", "input_tokens"))
-    return int(requests or 0), int(tokens or 0)
+@dataclass(frozen=True)
+class Primed:
+    """The requests that put shared prefixes into the cache before the zero, one output token each, as sums."""
+
+    requests: int
+    input_tokens: int
+    ttft_s: float | None
+    """None where they were not timed: some failed, or the records are older than 2026-11-21."""
+    e2e_s: float | None
+    trouble: str | None
+    """Why one of them failed."""
+
+
+def primed_before(evidence: Evidence) -> Primed:
+    """What the server's counters hold beside the stage's own requests."""
+    client = evidence.client
+    requests, trouble = int(client.get("primed_requests") or 0), client.get("prime_error")
+    times = [client.get(f"primed_{name}_s", None if requests else 0.0) for name in ("ttft", "e2e")]
+    ttft_s, e2e_s = (None if time_s is None or trouble else float(time_s) for time_s in times)
+    tokens = int(client.get("primed_input_tokens") or 0)
+    return Primed(requests, tokens, ttft_s, e2e_s, None if trouble is None else str(trouble))
 
 
 def within(name: str, value: float, tolerance: float, reason: str) -> Check:

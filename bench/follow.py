@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench import child, stats
-from bench.order import Order, Progress, StageRun, Stopped
+from bench.order import PRIMED, Order, Progress, StageRun, Stopped
 from bench.progress import Rows
 from bench.records import concat, read_records
 from hardware_profiles.curve import write_text
@@ -190,8 +190,7 @@ class Run:
             "cpu_share": max(metadata["cpu_share"] for metadata in told),
             "clock_step_s": max((metadata["clock_step_s"] for metadata in told), key=abs),
             "late_connections": sum(metadata["late_connections"] for metadata in told),
-            "primed_requests": sum(metadata["primed_requests"] for metadata in told),
-            "primed_input_tokens": sum(metadata["primed_input_tokens"] for metadata in told),
+            **{name: sum(metadata[name] for metadata in told) for name in PRIMED},
             "send_lag_p99_s": float(np.quantile(late, 0.99)) if len(late) else None,
         }
         if self.order.remote_workers:

@@ -28,7 +28,7 @@ from bench import talk, wire
 from bench.attic import Attic
 from bench.decode import decode, peek, to_row
 from bench.endpoint import endpoint
-from bench.order import Order
+from bench.order import PRIMED, Order
 from bench.prompts import Prompts, longest
 from bench.records import Records, from_rows, write_records
 from bench.schedule import plan, share
@@ -68,7 +68,7 @@ class Load:
         """Conversations: what was asked of each request, which the schedule alone does not tell."""
         self.taken = 0
         self.users = 0
-        self.facts: dict[str, Any] = {"late_connections": 0, "primed_requests": 0, "primed_input_tokens": 0}
+        self.facts: dict[str, Any] = {"late_connections": 0, **dict.fromkeys(PRIMED, 0)}
         self._idle: list[wire.Connection] = []
         self._spare: list[wire.Connection] = []
         self._progress: BinaryIO | None = None
@@ -120,7 +120,10 @@ class Load:
             reply = decode(kept, counts_choices=self.counts_choices)
             self.facts["primed_requests"] += 1
             self.facts["primed_input_tokens"] += max(0, reply.input_tokens)
-            if reply.status != "ok":
+            if reply.status == "ok":  # the server's sums hold these requests too
+                self.facts["primed_ttft_s"] += (int(reply.chunk_ns[0]) - kept.sent_ns) / 1e9
+                self.facts["primed_e2e_s"] += (int(reply.chunk_ns[-1]) - kept.sent_ns) / 1e9
+            else:
                 self.facts["prime_error"] = self.to.scrubbed(f"{reply.status}: {reply.error}")
         connection.close()
 

@@ -13,6 +13,8 @@ from bench.schedule import Stage
 from hardware_profiles.curve import Positive, Value
 from hardware_profiles.faults import Fault, InputError
 
+PRIMED = ("primed_requests", "primed_input_tokens", "primed_ttft_s", "primed_e2e_s")
+"""Sums over the requests that put shared prefixes into the server's cache; the times of those that were served."""
 Stopped = Literal["narrow", "cap", "exhausted", "asked", "failing"]
 
 
@@ -119,8 +121,8 @@ class StageRun:
     throughput_width: float | None
     tpot_width: float | None
     client: dict[str, str | float | int | None]
-    """How it was measured: workers, wire, stamps, cpu share of the busiest worker, clock step, send lag p99, requests
-    and input tokens sent before the zero to put shared prefixes into the cache (each asked for one output token)."""
+    """How it was measured: workers, wire, stamps, cpu share of the busiest worker, clock step, send lag p99, sums
+    over the requests sent before the zero to put shared prefixes into the cache (`PRIMED`; one output token each)."""
     conditions: dict[str, Any] = field(default_factory=dict)
     """What the caller gave to be stored."""
 

@@ -28,6 +28,7 @@ class Page:
         if reason == "length" and stream.tokens:
             spans = {"ttft": stream.first - stream.arrived, "e2e": now - stream.arrived}
             spans["queue"] = stream.admitted - stream.arrived
+            spans["tpot"] = 0.0  # vLLM counts a single token so (vllm/v1/metrics/stats.py)
             if stream.tokens > 1:
                 spans["tpot"] = (now - stream.first) / (stream.tokens - 1)
                 count["gap sum"] += int(1e9 * (now - stream.first))
