@@ -19,7 +19,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from hardware_profiles.curve import NonNegative, Positive, Value
+from hardware_profiles.curve import Positive, Value
 from hardware_profiles.faults import Faults, InputError
 from hardware_profiles.provenance import Evidence, line_of, read_toml, split_evidence, validated
 
@@ -106,16 +106,6 @@ class ModelFacts(Value):
         if (self.sliding_window_tokens is None) != (self.sliding_window_layers is None):
             raise ValueError("sliding_window_tokens and sliding_window_layers come together")
         return self
-
-    def kv_bytes(self, tokens: NonNegative, bytes_per_element: float = 2.0) -> float:
-        """KV cache that one sequence of `tokens` holds; layers with a sliding window stop growing at the window.
-
-        kv = bytes_per_element x elements_per_layer x (full_layers x tokens + window_layers x min(tokens, window))
-        """
-        per_layer = self.kv_bytes_per_token_bf16 / 2 / self.layers
-        windowed = self.sliding_window_layers or 0
-        kept = min(tokens, self.sliding_window_tokens or 0)
-        return bytes_per_element * per_layer * ((self.layers - windowed) * tokens + windowed * kept)
 
 
 Facts = TypeVar("Facts", GpuFacts, ModelFacts)

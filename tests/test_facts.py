@@ -159,15 +159,6 @@ def test_parameters_follow_from_the_architecture(model: ModelFacts) -> None:
         assert model.parameters_billion == pytest.approx(model.published_parameters_billion, rel=0.012)
 
 
-def test_a_window_stops_the_cache_from_growing() -> None:
-    """Gemma-3-27B: 10 layers keep every token, 52 keep 1024 at most; without windows the cache is proportional."""
-    gemma, llama = models()["gemma-3-27b"], models()["llama-3.1-8b"]
-    per_layer = 2 * 2 * 16 * 128
-    assert gemma.kv_bytes(1000) == 62 * per_layer * 1000
-    assert gemma.kv_bytes(5000) == per_layer * (10 * 5000 + 52 * 1024)
-    assert llama.kv_bytes(5000, bytes_per_element=1) == 65536 * 5000
-
-
 def test_a_users_folder_wins_and_adds(tmp_path: Path) -> None:
     """A user's entry replaces the shipped one of the same name; others stay; evidence is the user's."""
     text = GPU.format(power=123) + GPU.format(power=456).replace("gpus.x1", "gpus.l4-24gb").partition("\n\n")[2]
