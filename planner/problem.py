@@ -305,6 +305,9 @@ def _faults(problem: Problem) -> Iterable[str]:
         )
     there = {deployment.name for deployment in problem.deployments}
     yield from (f"warm: {name!r} is no deployment" for group in problem.warm for name in group if name not in there)
+    split = {deployment.name for deployment in problem.deployments if deployment.divisible}
+    yield from (f"warm: a replica of {name!r} is divisible, so none can be kept" for group in problem.warm
+                for name in group if name in split)  # fmt: skip
     if len(problem.unserved_usd_per_request) != count:
         yield f"{count} classes need {count} penalties for unserved requests"
     yield from _block_faults(problem)

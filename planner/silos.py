@@ -24,14 +24,18 @@ def alone(case: Case, workload: CaseWorkload) -> Problem:
     blocks = problem.blocks
     deployments = (replace(d, gpu_h_per_request=kept(d.gpu_h_per_request)) for d in problem.deployments)
     offers = (replace(offer, existing=()) for offer in problem.offers)
+    there = tuple(d for d in deployments if any(time is not None for time in d.gpu_h_per_request))
+    names = {d.name for d in there}
+    warm = (tuple(name for name in group if name in names) for group in problem.warm)
     return replace(
         problem,
         classes=tuple(problem.classes[k] for k in keep),
         blocks=Blocks(blocks.epoch, blocks.weight_h, blocks.demand[:, keep]),
-        deployments=tuple(d for d in deployments if any(time is not None for time in d.gpu_h_per_request)),
+        deployments=there,
         offers=tuple(offers),
         endpoints=tuple(_endpoint(endpoint, keep) for endpoint in problem.endpoints),
         unserved_usd_per_request=tuple(problem.unserved_usd_per_request[k] for k in keep),
+        warm=tuple(group for group in warm if group),
     )
 
 

@@ -72,3 +72,13 @@ def test_a_group_names_deployments() -> None:
     """An unknown name is told."""
     with pytest.raises(ValueError, match=r"warm: 'on\.c' is no deployment"):
         replace(_problem([1.0], None), warm=(("on.c",),))
+
+
+def test_a_group_names_no_divisible_deployment() -> None:
+    """A part of a replica is no running server, so such a group is refused instead of kept badly."""
+    problem = _problem([1.0], None)
+    parts = tuple(replace(deployment, divisible=True) for deployment in problem.deployments)
+    with pytest.raises(
+        ValueError, match=r"^warm: a replica of 'on\.a' is divisible, so none can be kept; warm: .*'on\.b'"
+    ):
+        replace(problem, deployments=parts)
