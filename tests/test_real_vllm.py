@@ -238,7 +238,7 @@ def test_the_page_has_every_number_we_read(server: Server) -> None:
 
 def test_a_server_is_weighed_and_timed(server: Server) -> None:
     """Memory of all its processes, and the time until it was healthy."""
-    memory = server.memory_gib()
+    memory = server.host_memory_gib()
     assert memory is not None
     assert 0.5 < memory < 20
     assert server.start_up_s > 1
@@ -261,6 +261,7 @@ def test_the_cache_is_as_warm_as_asked(server: Server, tmp_path: Path, share: fl
         *SHORT,
     )
     assert verdicts(curve, "prefix_hits") == {"pass"}
+    assert verdicts(curve, "server_latency") == {"pass"}  # the few requests that warmed the cache bend no mean
     block = read_run(tmp_path).found.block_tokens
     assert block is not None
     expected = 1024 * share // block * block / 1024
