@@ -92,16 +92,17 @@ def assemble(
     limits = _limits(plan, offers)
     if impossible := tuple(contradictions(plan, span.epochs, offers, limits)):
         raise InputError(*impossible)
+    blocks = _blocks(span, workloads)
     problem = Problem(
         epochs=span.epochs,
         classes=names,
-        blocks=_blocks(span, workloads),
+        blocks=blocks,
         pools=tuple(place.stated for place in used),
         deployments=found,
         offers=tuple(info.offer for info in offers),
         endpoints=tuple(info.endpoint for info in endpoints),
         limits=limits,
-        fixed_charges=staff_charge(book, plan, offers, _most_gpus(workloads, found)),
+        fixed_charges=staff_charge(book, plan, offers, deployments=found, demand=blocks.demand),
         unserved_usd_per_request=_penalties(workloads, found, offers, endpoints),
         tail=plan.horizon.tail,
         warm=_kept_warm(workloads, deployments, endpoints) if plan.policy.keep_warm else (),
@@ -159,13 +160,6 @@ def _limits(plan: PlanFile, offers: tuple[OfferInfo, ...]) -> tuple[Limit, ...]:
     if owned and plan.site.max_kw is not None:
         found.append(Limit("site_kw", {info.offer.name: info.kw_per_unit for info in owned}, plan.site.max_kw))
     return tuple(found)
-
-
-def _most_gpus(workloads: tuple[CaseWorkload, ...], deployments: tuple[Deployment, ...]) -> float:
-    """GPUs that the busiest hour would fill if the slowest deployment served all of it, and a replica of each."""
-    demand = np.hstack([workload.shapes.demand for workload in workloads])
-    slowest = [max((d.gpu_h_per_request[k] or 0.0 for d in deployments), default=0.0) for k in range(demand.shape[1])]
-    return float((demand @ np.array(slowest)).max()) + sum(d.gpus_per_replica for d in deployments)
 
 
 def _penalties(

@@ -13,10 +13,9 @@ time limit, in this order; what it does not reach, or reaches without a proof, i
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -27,6 +26,7 @@ from planner.deployments import CaseWorkload
 from planner.entries import entry, nearest
 from planner.fewer import fewer
 from planner.inputs import Checked
+from planner.most_units import tight
 from planner.plan import Scheme, Supply
 from planner.plan_explained import Entry, Explained, LongRun, Shift, Without
 from planner.problem import Blocks
@@ -169,9 +169,8 @@ def _at_step(asked: Asked, workload: CaseWorkload, step: float, limit_s: float) 
     classes = list(workload.classes)
     demand = problem.blocks.demand.copy()
     demand[:, classes] *= 1 + step
-    charges = tuple(replace(c, most_units=math.ceil(c.most_units * (1 + step))) for c in problem.fixed_charges)
-    blocks = Blocks(problem.blocks.epoch, problem.blocks.weight_h, demand)
-    again = solve(replace(problem, fixed_charges=charges, blocks=blocks), gap=asked.gap, time_limit_s=limit_s)
+    more = problem.with_blocks(Blocks(problem.blocks.epoch, problem.blocks.weight_h, demand))
+    again = solve(tight(more), gap=asked.gap, time_limit_s=limit_s)
     tokens = np.array([shape.input_tokens + shape.output_tokens for shape in workload.shapes.classes])
     mtok = step * float(problem.blocks.weight_h @ problem.blocks.demand[:, classes] @ tokens) / 1e6
     return LongRun(

@@ -7,15 +7,15 @@ the month in which it arrives (`lead_time_months`), and its running costs begin 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from datetime import date, timedelta
 
 from planner.horizon import Span
+from planner.most_units import most_units
 from planner.plan import Source
 from planner.planfile import PlanFile
 from planner.prices import Ownership, PriceBook, Site
-from planner.problem import FixedCharge, Line, Offer
+from planner.problem import Array, Deployment, FixedCharge, Line, Offer
 from planner.supply import MONTH_H, OfferInfo, Place, place_of, source_of, stock_of
 
 _FIGURES = (
@@ -30,15 +30,20 @@ def site_of(book: PriceBook, plan: PlanFile) -> Site:
 
 
 def staff_charge(
-    book: PriceBook, plan: PlanFile, offers: tuple[OfferInfo, ...], most_gpus: float
+    book: PriceBook,
+    plan: PlanFile,
+    offers: tuple[OfferInfo, ...],
+    *,
+    deployments: tuple[Deployment, ...],
+    demand: Array,
 ) -> tuple[FixedCharge, ...]:
-    """The team that owning any GPU at all needs; `most_gpus` is more than could ever be of use."""
-    owned = [info for info in offers if info.scheme == "owned"]
+    """The team that owning any GPU at all needs."""
+    owned = tuple(info.offer for info in offers if info.scheme == "owned")
     usd = site_of(book, plan).staff_usd_per_month
     if not owned or not usd:
         return ()
-    units = sum(math.ceil(most_gpus / info.gpus_per_unit) for info in owned)
-    return (FixedCharge("staff", tuple(info.offer.name for info in owned), usd / MONTH_H, float(units)),)
+    most = most_units(owned, deployments, demand)
+    return (FixedCharge("staff", tuple(offer.name for offer in owned), usd / MONTH_H, most),)
 
 
 def lead_months(own: Ownership, plan: PlanFile) -> float | None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from planner.assemble import Case
 from planner.deployments import CaseWorkload
+from planner.most_units import tight
 from planner.problem import Blocks, Endpoint, Problem
 
 
@@ -27,7 +28,7 @@ def alone(case: Case, workload: CaseWorkload) -> Problem:
     there = tuple(d for d in deployments if any(time is not None for time in d.gpu_h_per_request))
     names = {d.name for d in there}
     warm = (tuple(name for name in group if name in names) for group in problem.warm)
-    return replace(
+    made = replace(
         problem,
         classes=tuple(problem.classes[k] for k in keep),
         blocks=Blocks(blocks.epoch, blocks.weight_h, blocks.demand[:, keep]),
@@ -37,6 +38,7 @@ def alone(case: Case, workload: CaseWorkload) -> Problem:
         unserved_usd_per_request=tuple(problem.unserved_usd_per_request[k] for k in keep),
         warm=tuple(group for group in warm if group),
     )
+    return tight(made)
 
 
 def _endpoint(endpoint: Endpoint, keep: list[int]) -> Endpoint:

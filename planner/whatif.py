@@ -18,6 +18,7 @@ import numpy as np
 from planner.assemble import Case
 from planner.attribution import carried
 from planner.dispatch import Hours, dispatch
+from planner.most_units import tight
 from planner.plan import Sensitivity
 from planner.problem import Array, Blocks, Line, Offer, Problem
 from planner.solve import Solution, fleet_usd, hours_usd, in_time, joined, solve
@@ -45,7 +46,7 @@ class Driver:
 
 def _demand(problem: Problem, factor: float) -> Problem:
     blocks = problem.blocks
-    return problem.with_blocks(Blocks(blocks.epoch, blocks.weight_h, blocks.demand * factor))
+    return tight(problem.with_blocks(Blocks(blocks.epoch, blocks.weight_h, blocks.demand * factor)))
 
 
 def _swing(problem: Problem, factor: float) -> Problem:
@@ -61,7 +62,7 @@ def _swing(problem: Problem, factor: float) -> Problem:
         moved = np.maximum(mean + factor * (blocks.demand[here] - mean), 0.0)
         total = hours @ moved
         demand[here] = moved * np.divide(hours.sum() * mean, total, out=np.ones_like(total), where=total > 0)
-    return problem.with_blocks(Blocks(blocks.epoch, blocks.weight_h, demand))
+    return tight(problem.with_blocks(Blocks(blocks.epoch, blocks.weight_h, demand)))
 
 
 def _api_prices(problem: Problem, factor: float) -> Problem:
@@ -110,7 +111,7 @@ def _capacity(problem: Problem, factor: float) -> Problem:
         return tuple(None if time is None else time / factor for time in times)
 
     changed = tuple(replace(d, gpu_h_per_request=scaled(d.gpu_h_per_request)) for d in problem.deployments)
-    return replace(problem, deployments=changed)
+    return tight(replace(problem, deployments=changed))
 
 
 def _staff(problem: Problem, factor: float) -> Problem:
