@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.paced import Law, paced
+from hardware_profiles.curve import read_curve
+
 BENCH = [sys.executable, "-m", "bench.cli"]
 
 
@@ -129,3 +132,18 @@ def test_the_options_default_to_the_slo_of_the_house() -> None:
     names = {"rate_requests": asked.rate_requests, "rate_stages": asked.rate_stages, "max_load": asked.max_load}
     names |= {"attainment": slo.attainment, "stage_seconds": asked.stage_s, "warm_up_seconds": asked.warm_up_s}
     assert {name: told[name] for name in names} == names
+
+
+def test_the_loads_asked_for_are_held(tmp_path: Path) -> None:
+    """`--load` twice: two levels, in rising order, and no doubling between them."""
+    with paced(Law(ttft_s=0.01, tpot_s=0.002)) as url:
+        done = bench(
+            *("run", "--model", "paced", "--gpu", "h100", "--endpoint", url, "--vocab-size", "1000", "--width", "0"),
+            *("--shape", "=100/20", "--load", "5", "--load", "1", "--stage-seconds", "2", "--warm-up-seconds", "0.5"),
+            *("--no-rate-search", "--raw", "mine", "--out", "curves"),
+            cwd=tmp_path,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "levels of shape 0 end: the loads asked for were measured" in done.stdout
+    (curve,) = (tmp_path / "curves").iterdir()
+    assert [point.load for point in read_curve(curve).points] == [1, 5]
