@@ -105,6 +105,8 @@ def assemble(
         fixed_charges=staff_charge(book, plan, offers, deployments=found, demand=blocks.demand),
         unserved_usd_per_request=_penalties(workloads, found, offers, endpoints),
         tail=plan.horizon.tail,
+        buyout_share=1.0 if plan.horizon.buyout_share is None else plan.horizon.buyout_share,
+        later=span.later,
         warm=_kept_warm(workloads, deployments, endpoints) if plan.policy.keep_warm else (),
         end_discount=(1 + span.rate) ** (-span.months / 12),
     )

@@ -2,8 +2,9 @@
 
 The bill counts a purchase in the month in which it is signed, with all that it costs. Here each part falls where it is
 paid: purchases at once, commitments and running costs over the months in which they run, work in its hours, and what is
-settled when the horizon ends (what a sale brings, what a term still owes) in the last month. Present value in USD, like
-the bill, to which the months add up. A plan of one epoch repeats itself, so its running costs are spread evenly.
+settled when the horizon ends (what a sale brings, what a term still owes, what upfront money pays for later) in the
+last month. Present value in USD, like the bill, to which the months add up. A plan of one epoch repeats itself, so its
+running costs are spread evenly.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from planner.horizon import Span
 from planner.problem import Array, Offer, Problem
 from planner.solve import Solution
 
-_LATER = "owed past the horizon"
 _DIGITS = 6
 """USD to a millionth: what is left of a subtraction is no payment."""
 
@@ -84,8 +84,7 @@ def _at_once(problem: Problem, offer: Offer, m: int) -> dict[str, float]:
     """What one unit costs on the day of its purchase, by line."""
     usd: dict[str, float] = defaultdict(float)
     for line in offer.upfront:
-        if line.name != _LATER:
-            usd[line.name] += offer.price_factor(m) * line.usd * problem.epochs[m].discount
+        usd[line.name] += offer.price_factor(m) * line.usd * problem.epochs[m].discount
     return usd
 
 

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from planner.problem import Array, Offer, Problem
-from planner.runs import shortest_run, started_late
+from planner.problem import Array, Epoch, Offer, Problem
 from planner.solve import Solution
 
 _RELATIVE = 1e-6
@@ -155,7 +154,7 @@ def _on_demand(view: _View) -> Iterator[str]:
             yield f"{offer.name}: hours were joined, though its minimum hours or start-up ask for their order"
         if offer.whole and shortest_run(on) < offer.minimum_h:
             yield f"{offer.name}: a unit is switched off before its {offer.minimum_h:g} hours are over"
-        if offer.start_h > 0 and started_late(on, needed, offer.start_h):
+        if offer.start_h > 0 and starts_late(on, needed, offer.start_h):
             yield f"{offer.name}: replicas run on units that have not been on for {offer.start_h:g} hours"
         if _over(needed, on):
             yield f"{offer.name}: replicas run on units that are not switched on"
@@ -163,6 +162,23 @@ def _on_demand(view: _View) -> Iterator[str]:
         most = view.active[o][view.blocks.epoch] if offer.bought else np.asarray(stock)
         if _over(on, most):
             yield f"{offer.name}: more units are on than there are"
+
+
+def shortest_run(on: Array) -> float:
+    """Hours of the shortest run that ends inside the horizon, the unit that was switched on first stopping first."""
+    running: list[int] = []
+    shortest = math.inf
+    for hour, units in enumerate(np.round(on).astype(int).tolist()):
+        while len(running) > units:
+            shortest = min(shortest, hour - running.pop(0))
+        running += [hour] * (units - len(running))
+    return shortest
+
+
+def starts_late(on: Array, used: Array, start_h: float) -> bool:
+    """Whether an hour uses more than was on in it and in each hour of the start-up before; the first have started."""
+    early = math.ceil(start_h)
+    return any(_over(used[hour : hour + 1], on[max(0, hour - early) : hour + 1].min()) for hour in range(len(on)))
 
 
 def _warm(view: _View) -> Iterator[str]:
@@ -217,13 +233,42 @@ def recomputed_usd(solution: Solution) -> float:
             items.append(charge.usd_per_h * epoch.hours * epoch.discount if count > 0 else 0.0)
     for (o, m), units in np.ndenumerate(solution.fleet.buy):
         if units:
-            items += [units * usd for _, usd in problem.unit_cost(problem.offers[o], m)]
+            items += [units * usd for usd in _unit_usd(problem, problem.offers[o], m)]
     present_h = blocks.weight_h * np.array([epoch.discount for epoch in problem.epochs])[blocks.epoch]
     for (family, key), amounts in zip(view_columns, solution.hours.values.T, strict=True):
         price = np.array([_price(problem, family, key, m) for m in range(len(problem.epochs))])
         if amounts.any():
             items.append(float(present_h @ (amounts * price[blocks.epoch])))
     return math.fsum(items)
+
+
+def _unit_usd(problem: Problem, offer: Offer, signed_in: int) -> Iterator[float]:
+    """Present value in USD of what one unit pays: upfront, then month by month, then when the horizon ends."""
+    scale = offer.price_path[min(signed_in, len(offer.price_path) - 1)] if offer.price_path else 1.0
+    per_h = sum(line.usd for line in offer.committed) * (1.0 if offer.running_costs_stay else scale)
+    upfront = scale * sum(line.usd for line in offer.upfront) * problem.epochs[signed_in].discount
+    yield upfront
+    held_h = past_h = 0.0
+    ends = len(problem.epochs) if offer.term_epochs is None else signed_in + offer.lead_epochs + offer.term_epochs
+    for m in range(signed_in + offer.lead_epochs, ends):
+        month = _month(problem, m)
+        inside = month.hours if m < len(problem.epochs) else 0.0
+        after = 0.0 if offer.term_epochs is None else month.hours + month.past_h - inside
+        held_h, past_h = held_h + inside, past_h + after
+        yield per_h * (inside + (after if problem.tail == "full" else 0.0)) * month.discount
+    if problem.tail == "buyout":
+        yield problem.buyout_share * per_h * past_h * problem.end_discount
+    if problem.tail == "prorated" and past_h:
+        yield -upfront * past_h / (held_h + past_h)
+    if offer.residual_usd and offer.term_epochs is None:
+        age = min(len(problem.epochs) - signed_in, len(offer.residual_usd) - 1)
+        yield -scale * offer.residual_usd[age] * problem.end_discount
+
+
+def _month(problem: Problem, m: int) -> Epoch:
+    """An epoch of the horizon, or of the time after it, where the last one known stands for all that follow."""
+    known = (*problem.epochs, *problem.later)
+    return known[min(m, len(known) - 1)]
 
 
 def _price(problem: Problem, family: str, key: tuple[int, ...], epoch: int) -> float:

@@ -13,7 +13,11 @@ _EXTRA = (
     ("network", ("network",), "switches, cabling, insurance on the way"),
     ("rack", ("rack", "colocation"), "floor space, cooling and feed for owned servers"),
     ("power", ("idle power", "busy power"), "of owned GPUs, times the building's overhead"),
-    ("owed past the horizon", ("owed past the horizon",), "terms that outlast the plan"),
+    (
+        "owed past the horizon",
+        ("owed past the horizon", "buyout at the end", "upfront for later"),
+        "terms that outlast the plan",
+    ),
     ("residual value", ("residual value",), "credit for what a sale at the end brings"),
 )
 """Costs beside price per GPU-hour or token: what they are called, the lines they are made of, what they are for."""

@@ -2,7 +2,7 @@
 
 While nothing changes from month to month (a forecast that is repeated, constant prices, no lead time), the horizon is
 one epoch: purchases are made at its start, and terms shorter than it are renewed through it. Otherwise every month is
-an epoch. A horizon in hours is one epoch whatever changes; what has a lead time cannot arrive in it.
+an epoch. A horizon in hours goes by the same months, the last of them cut where the hours end; terms go by whole ones.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from planner.prices import PriceBook
 from planner.problem import Array, Epoch
 
 _DEFAULT_MONTHS = 12
+_MONTHS_PAST = 120
+"""Months past the horizon whose lengths are known; terms of ten years end inside them."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class Span:
     hours: int
     epochs: tuple[Epoch, ...]
     rate: float
+    later: tuple[Epoch, ...] = ()
+    """The months past it, in which terms may still run."""
+    whole_months: int = 0
+    """Calendar months that it touches."""
 
     def lead_epochs(self, months: float | None) -> int:
         """A lead time in epochs, rounded up: what arrives within a month serves from the next one on.
@@ -40,6 +46,19 @@ class Span:
         """
         return math.ceil((months or 0.0) - 1e-9)
 
+    def term_epochs(self, months: int) -> tuple[int, int]:
+        """How many epochs a purchase for a term holds, and of how many terms it is made.
+
+        In one epoch a term is renewed until it covers the horizon; what then reaches past it are further epochs.
+
+        >>> Span(datetime(2027, 1, 1), 12, 8760, (Epoch("start", 8760),), 0.0, whole_months=12).term_epochs(5)
+        (4, 3)
+        """
+        if len(self.epochs) > 1:
+            return months, 1
+        terms = math.ceil(self.whole_months / months)
+        return 1 + terms * months - self.whole_months, terms
+
     def path(self, per_year: float) -> tuple[float, ...]:
         """A price's multiplier in every epoch; empty where it does not change."""
         if not per_year or len(self.epochs) == 1:
@@ -48,31 +67,38 @@ class Span:
 
 
 def horizon(forecast: Forecast, plan: PlanFile, book: PriceBook | None = None) -> Span:
-    """Calendar months from the forecast's start (or `horizon.start`), as one epoch or one per month.
+    """Calendar months (or hours) from the forecast's start (or `horizon.start`), as one epoch or one per month.
 
     `book` says whether anything in it has a lead time.
     """
     start = forecast.start
     if plan.horizon.start is not None:
         start = datetime(plan.horizon.start.year, plan.horizon.start.month, plan.horizon.start.day, tzinfo=start.tzinfo)
-    months = plan.horizon.months or _DEFAULT_MONTHS
-    lengths = [_month_hours(start, m) for m in range(months)]
-    hours = sum(lengths)
+    hours = plan.horizon.hours
+    months = hours * 12 / 8760 if hours is not None else plan.horizon.months or _DEFAULT_MONTHS
+    lengths = _lengths(start, plan.horizon.months or _DEFAULT_MONTHS, hours)
+    total, count = sum(lengths), len(lengths)
+    past_h = _month_hours(start, count - 1) - lengths[-1]
     rate = plan.horizon.discount_rate_per_year or 0.0
-    if plan.horizon.hours is not None:
-        hours = plan.horizon.hours
-        return Span(start, hours * 12 / 8760, hours, (Epoch("start", hours),), rate)
-    if (
-        forecast.hours - skipped(forecast, start) < hours
-        and rate == 0
-        and not _changes(plan)
-        and not _waits(plan, book)
-    ):
-        return Span(start, months, hours, (Epoch("start", hours),), rate)
-    epochs = tuple(
-        Epoch(f"{_month_start(start, m):%Y.%m}", length, (1 + rate) ** (-m / 12)) for m, length in enumerate(lengths)
-    )
-    return Span(start, months, hours, epochs, rate)
+    dated = [
+        Epoch(f"{_month_start(start, m):%Y.%m}", _month_hours(start, m), (1 + rate) ** (-m / 12))
+        for m in range(count + _MONTHS_PAST)
+    ]
+    epochs = (*dated[: count - 1], replace(dated[count - 1], hours=lengths[-1], past_h=past_h))
+    repeats = forecast.hours - skipped(forecast, start) < total
+    if repeats and rate == 0 and not _changes(plan) and not _waits(plan, book):
+        epochs = (Epoch("start", total, past_h=past_h),)
+    return Span(start, months, total, epochs, rate, tuple(dated[count:]), count)
+
+
+def _lengths(start: datetime, months: int, hours: int | None) -> list[int]:
+    """Hours of each calendar month of the horizon; with `hours` so many in all, the last month cut."""
+    if hours is None:
+        return [_month_hours(start, m) for m in range(months)]
+    lengths: list[int] = []
+    while (left := hours - sum(lengths)) > 0:
+        lengths.append(min(_month_hours(start, len(lengths)), left))
+    return lengths
 
 
 def skipped(forecast: Forecast, start: datetime) -> int:

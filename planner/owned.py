@@ -65,7 +65,8 @@ def owned(book: PriceBook, plan: PlanFile, span: Span, today: date, place: Place
         "rack": own.provisioned_w / 1000 * (site.colocation_usd_per_kw_month or 0.0) / MONTH_H,
         "staff per GPU": (site.staff_usd_per_gpu_month or 0.0) / MONTH_H,
     }
-    ages = [0.0, span.months] if len(span.epochs) == 1 else list(range(len(span.epochs) + 1))
+    cut = 0.0 if len(span.epochs) == 1 else len(span.epochs) - span.months
+    ages = [0.0, span.months] if len(span.epochs) == 1 else [max(0.0, m - cut) for m in range(len(span.epochs) + 1)]
     lead = lead_months(own, plan)
     stock = stock_of(plan, "yours", own.gpu, "buy")
     offer = Offer(

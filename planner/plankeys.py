@@ -31,6 +31,7 @@ from hardware_profiles.curve import NonNegative, Positive, Value
 from hardware_profiles.faults import Fault, InputError
 from hardware_profiles.slo import DEFAULT_SLO, Slo
 from planner.hidden_costs import HiddenCosts
+from planner.problem import Tail
 from planner.toml_lines import Keys, line_at
 
 DEFAULT_MODEL = "qwen3-32b"
@@ -89,13 +90,23 @@ class Horizon(Value):
     """None: the forecast's first hour."""
     discount_rate_per_year: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """0.08 is 8 % a year; the default adds up costs as they are."""
-    tail: Literal["full", "prorated"] = "full"
-    """What a commitment owes past the horizon: all of it, or only the part inside."""
+    tail: Tail = "full"
+    """What is charged of a term that outlasts the horizon: all that it owes; only the part inside, of what is paid
+    upfront too; or a buyout."""
+    buyout_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    """With `tail = "buyout"`: the share of what is still owed that ends a term when the horizon does."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if self.months is not None and self.hours is not None:
             raise _rule("there are months and hours", "keep one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _buyout_is_priced(self) -> Self:
+        if (self.tail == "buyout") != (self.buyout_share is not None):
+            what = "a buyout has a price, other tails have none"
+            raise _rule(what, 'write buyout_share = 0.5 (the share of what is still owed) beside tail = "buyout"')
         return self
 
 

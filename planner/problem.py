@@ -32,6 +32,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+Tail = Literal["full", "prorated", "buyout"]
+"""What of a term that outlasts the horizon is charged: all that it owes; only the part inside, of what is paid upfront
+too; or a share of what it still owes, paid when the horizon ends."""
+
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
@@ -40,11 +44,15 @@ _NAME = re.compile(r"[A-Za-z0-9_.]+")
 
 @dataclass(frozen=True)
 class Epoch:
-    """`hours` long; one USD paid at its start is worth `discount` USD today."""
+    """`hours` long; one USD paid at its start is worth `discount` USD today.
+
+    `past_h` more hours of it lie past the horizon, where that ends inside a month: terms that run in it owe them too.
+    """
 
     name: str
     hours: float
     discount: float = 1.0
+    past_h: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -196,8 +204,11 @@ class Problem:
     limits: tuple[Limit, ...] = ()
     fixed_charges: tuple[FixedCharge, ...] = ()
     unserved_usd_per_request: tuple[float, ...] = ()
-    tail: Literal["full", "prorated"] = "full"
-    """What a term owes past the horizon: `full` charges all of it."""
+    tail: Tail = "full"
+    buyout_share: float = 1.0
+    """Of what a term still owes when the horizon ends: what `tail="buyout"` pays to be let out of it."""
+    later: tuple[Epoch, ...] = ()
+    """Epochs past the horizon that terms still run in; beyond them all are like the last one that is known."""
     warm: tuple[tuple[str, ...], ...] = ()
     """Groups of deployments (of one model) that keep a replica in every hour of an epoch in which they serve; a plan
     keeps them so, the bound leaves it out."""
@@ -237,26 +248,41 @@ class Problem:
     def unit_cost(self, offer: Offer, bought_in: int) -> tuple[tuple[str, float], ...]:
         """Present value in USD by line of buying one unit of `offer` in epoch `bought_in`; residual value is negative.
 
-        A term that outlasts the horizon is charged in full (`tail="full"`): the epochs past the end are as long as the
-        last one and are discounted as it is, which can only overstate the cost.
+        The line of the tail is `owed past the horizon` (every epoch's at its own discount), `buyout at the end`
+        or, negative, `upfront for later`.
         """
         factor = offer.price_factor(bought_in)
-        first = self.epochs[bought_in]
-        lines = [(line.name, factor * line.usd * first.discount) for line in offer.upfront]
-        start = bought_in + offer.lead_epochs
+        paid = self.epochs[bought_in].discount
+        lines = [(line.name, factor * line.usd * paid) for line in offer.upfront]
         inside = self.active_epochs(offer, bought_in)
         present_hours = sum(self.epochs[m].hours * self.epochs[m].discount for m in inside)
         running = 1.0 if offer.running_costs_stay else factor
         lines += [(line.name, running * line.usd * present_hours) for line in offer.committed]
-        if offer.term_epochs is not None and self.tail == "full":
-            past = start + offer.term_epochs - max(start, len(self.epochs))
-            last = self.epochs[-1]
-            owed_h = max(0, min(past, offer.term_epochs)) * last.hours * last.discount
+        past = self._past(offer, bought_in)
+        past_h = sum(epoch.past_h for epoch in past)
+        if self.tail == "full":
+            owed_h = sum(epoch.past_h * epoch.discount for epoch in past)
             lines.append(("owed past the horizon", running * offer.committed_usd_per_h * owed_h))
+        elif self.tail == "buyout":
+            usd = running * offer.committed_usd_per_h * past_h * self.end_discount
+            lines.append(("buyout at the end", self.buyout_share * usd))
+        elif past_h:
+            unused = past_h / (past_h + sum(self.epochs[m].hours for m in inside))
+            lines.append(("upfront for later", -factor * offer.upfront_usd * paid * unused))
         if offer.residual_usd and offer.term_epochs is None:
             age = min(len(self.epochs) - bought_in, len(offer.residual_usd) - 1)
             lines.append(("residual value", -factor * offer.residual_usd[age] * self.end_discount))
         return tuple((name, usd) for name, usd in lines if usd)
+
+    def _past(self, offer: Offer, bought_in: int) -> list[Epoch]:
+        """The epochs in which a term bought in `bought_in` runs past the horizon, those hours as their `past_h`."""
+        if offer.term_epochs is None:
+            return []
+        end = bought_in + offer.lead_epochs + offer.term_epochs
+        cut = [self.epochs[m] for m in self.active_epochs(offer, bought_in) if self.epochs[m].past_h]
+        known = self.later or self.epochs[-1:]
+        beyond = [known[min(n, len(known) - 1)] for n in range(end - len(self.epochs))]
+        return cut + [replace(epoch, past_h=epoch.hours + epoch.past_h) for epoch in beyond]
 
 
 def merge_identical(blocks: Blocks) -> tuple[Blocks, Ints]:
@@ -291,6 +317,8 @@ def _faults(problem: Problem) -> Iterable[str]:
         if any(time is not None and not 0 < time < np.inf for time in deployment.gpu_h_per_request):
             yield f"deployment {deployment.name}: GPU time must be positive and finite"
     yield from _offer_faults(problem)
+    if not 0 <= problem.buyout_share <= 1 or any(epoch.past_h < 0 for epoch in problem.epochs):
+        yield "a buyout pays a share from 0 to 1 of what is owed; hours past the horizon are not negative"
     for endpoint in problem.endpoints:
         if len(endpoint.usd_per_request) != count:
             yield f"endpoint {endpoint.name}: {count} classes need {count} prices"

@@ -1,7 +1,7 @@
 """Rows of rented GPUs -> offers: reserved for a term, committed to in USD, or switched on by the hour.
 
 * Reserved rows are placed by epoch, on-demand rows by the hour. In a plan of one epoch a term that does not divide the
-  horizon is renewed until it covers it; what then reaches past the end is owed and shown (`tail`).
+  horizon is renewed until it covers it, and what is paid upfront is paid with every renewal.
 * A **spend commitment** is one offer whose unit is one USD per hour, owed through its term, used or not. In every hour
   GPUs that it covers draw their committed price from it, dearest saving first because the programme is free to choose;
   what exceeds it is rented at the on-demand price of any seller, the same one's included where the price book has that
@@ -25,7 +25,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -82,7 +81,7 @@ def undominated(rows: Iterable[OfferRow]) -> list[OfferRow]:
     return kept
 
 
-def rented(row: OfferRow, span: Span, today: date, place: Place, tail: str) -> OfferInfo:
+def rented(row: OfferRow, span: Span, today: date, place: Place) -> OfferInfo:
     """The offer of one row in its place."""
     gpus = float(row.gpus_per_unit)
     covers = {place.pool: 1 / gpus}
@@ -96,7 +95,7 @@ def rented(row: OfferRow, span: Span, today: date, place: Place, tail: str) -> O
         offer = Offer("", {place.pool: 1 / (gpus * share)}, "hour", bought=False, max_units=row.limit_units,
                       usage_usd_per_h=row.usage_usd_per_gpu_h * gpus, usable=share)  # fmt: skip
         return _info(offer, "spot", row, today)
-    term_epochs, upfront = _term(row, row.committed_usd_per_gpu_h * gpus, "reserved GPUs", span, tail)
+    term_epochs, upfront = _term(row, "reserved GPUs", span)
     offer = Offer(
         "",
         covers,
@@ -109,7 +108,7 @@ def rented(row: OfferRow, span: Span, today: date, place: Place, tail: str) -> O
     return _info(offer, "reserved", row, today)
 
 
-def commitments(rows: list[OfferRow], span: Span, today: date, places: tuple[Place, ...], tail: str) -> list[OfferInfo]:
+def commitments(rows: list[OfferRow], span: Span, today: date, places: tuple[Place, ...]) -> list[OfferInfo]:
     """Every spend commitment of the rows, with the committed price of each place that it covers."""
     groups: dict[tuple[object, ...], list[OfferRow]] = {}
     for row in rows:
@@ -118,7 +117,7 @@ def commitments(rows: list[OfferRow], span: Span, today: date, places: tuple[Pla
     found = []
     for members in groups.values():
         if covers := _covers(members, places):
-            found.append(_commitment(members, covers, span, today, tail))
+            found.append(_commitment(members, covers, span, today))
     return found
 
 
@@ -203,20 +202,15 @@ def _completed(row: OfferRow, plan: PlanFile) -> OfferRow:
     )
 
 
-def _term(row: OfferRow, usd_per_h: float, line: str, span: Span, tail: str) -> tuple[int, tuple[Line, ...]]:
-    """How many epochs a purchase holds, and what is owed at once: in one epoch, all the renewals that cover it."""
-    term, upfront_usd = row.term_months or 1, row.upfront_usd_per_unit
-    if len(span.epochs) > 1:
-        return term, (Line(line, upfront_usd),) if upfront_usd else ()
-    terms = math.ceil(span.months / term - 1e-9)
-    owed_h = (terms * term - span.months) * MONTH_H
-    owed = (Line("owed past the horizon", usd_per_h * owed_h),) if owed_h > 1 and tail == "full" else ()
-    return 1, (*owed, Line(line, terms * upfront_usd)) if upfront_usd else owed
+def _term(row: OfferRow, line: str, span: Span) -> tuple[int, tuple[Line, ...]]:
+    """How many epochs a purchase holds, and what is owed at once, for every renewal that it stands for."""
+    term_epochs, terms = span.term_epochs(row.term_months or 1)
+    return term_epochs, (Line(line, terms * row.upfront_usd_per_unit),) if row.upfront_usd_per_unit else ()
 
 
-def _commitment(rows: list[OfferRow], covers: dict[str, float], span: Span, today: date, tail: str) -> OfferInfo:
+def _commitment(rows: list[OfferRow], covers: dict[str, float], span: Span, today: date) -> OfferInfo:
     row = rows[0]
-    term_epochs, upfront = _term(row, 1.0, COMMITTED, span, tail)
+    term_epochs, upfront = _term(row, COMMITTED, span)
     offer = Offer(
         "",
         covers,
@@ -252,7 +246,8 @@ def _beats(one: OfferRow, other: OfferRow) -> bool:
     sooner = (one.lead_time_months or 0.0) <= (other.lead_time_months or 0.0)
     steadier = (usable(one) or 1.0) >= (usable(other) or 1.0)
     finer = other.gpus_per_unit % one.gpus_per_unit == 0
-    return alike and cheaper and sooner and steadier and finer and one.limit_units is None
+    shorter = (one.minimum_hours or 1.0) <= (other.minimum_hours or 1.0)
+    return alike and cheaper and sooner and steadier and finer and shorter and one.limit_units is None
 
 
 def _usd_per_gpu_h(row: OfferRow) -> float:

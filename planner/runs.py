@@ -78,22 +78,6 @@ def _widest(units: Array, hours: int) -> Array:
     return most
 
 
-def started_late(on: Array, used: Array, start_h: float) -> bool:
-    """Whether units are used before they have been on for the start-up time; what runs at the beginning has started."""
-    ready = -_widest(-on[::-1], int(np.ceil(start_h)))[::-1]
-    return bool((used > ready + 1e-6 * (1 + ready)).any())
-
-
-def shortest_run(on: Array) -> float:
-    """Hours that the shortest of the runs lasts, first on first off; endless where none ends within the horizon."""
-    steps = np.diff(np.concatenate([[0.0], on]))
-    started, stopped = (
-        np.repeat(np.arange(len(on)), np.round(np.maximum(sign * steps, 0.0)).astype(int)) for sign in (1, -1)
-    )
-    lasted: Array = (stopped - started[: len(stopped)]).astype(np.float64)
-    return float(lasted.min(initial=np.inf))
-
-
 def _runs(needed: np.ndarray, minimum: int) -> list[tuple[int, int]]:
     """First and last + 1 hour of every run of a unit that is needed in these hours."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], needed, [False]]).astype(int)))

@@ -60,9 +60,9 @@ def offers_for(
         if place.owner != "owned":
             rows = [row for row in known if row.gpu == place.gpu and place.region in (None, row.region)]
             rows = [row for row in rows if _owner(row) == place.owner]
-            found += [rented(row, span, today, place, plan.horizon.tail) for row in undominated(rows)]
+            found += [rented(row, span, today, place) for row in undominated(rows)]
     found += signed_already(book, plan, span, places)
-    found += commitments(known, span, today, places, plan.horizon.tail)
+    found += commitments(known, span, today, places)
     found = [replace(i, offer=replace(i.offer, price_path=span.path(_per_year(i, plan)))) for i in found]
     found = [_started(i, plan.policy.start_minutes) for i in found]
     names = slugs(f"{info.label} {i}" if _repeats(found, info) else info.label for i, info in enumerate(found))

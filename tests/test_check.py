@@ -1,4 +1,8 @@
-"""Every rule of the checker has a plan that breaks it alone, and is told in these words."""
+"""Every rule of the checker has a plan that breaks it, and is told in these words.
+
+Those of time, of what is kept warm and of a purchase's money have plans of their own in `test_runs.py`, `test_warm.py`
+and `test_tails.py`.
+"""
 
 from __future__ import annotations
 
@@ -66,6 +70,18 @@ def _hour(*moves: tuple[str, tuple[int, ...], float]) -> Callable[[Solution], So
     return change
 
 
+def _unasked(family: str, key: tuple[int, ...]) -> Callable[[Solution], Solution]:
+    """One request in every block goes where the problem has no variable for it."""
+
+    def change(solution: Solution) -> Solution:
+        hours = solution.hours
+        matrix = replace(hours.matrix, columns=(*hours.matrix.columns, (family, key)))
+        values = np.hstack([hours.values, np.ones((len(hours.values), 1))])
+        return replace(solution, hours=replace(hours, matrix=matrix, values=values))
+
+    return change
+
+
 def _stated(**fields: float) -> Callable[[Solution], Solution]:
     return lambda solution: replace(solution, **fields)  # type: ignore[arg-type]
 
@@ -78,6 +94,8 @@ BROKEN: tuple[tuple[Callable[[Solution], Solution], str], ...] = (
     (_buy(0, 1.0), "rack: 4 used of 3"),
     (_replicas(0, 0.5), "a: a replica is not whole"),
     (_replicas(1, 1.0), "rented: replicas are placed on more GPUs than there are"),
+    (_unasked("served", (1, 1)), "code: served by b, which may not"),
+    (_unasked("api", (1, 0)), "code: sent to api, which may not"),
     (_hour(("served", (0, 0), -0.5)), "chat: what is served differs from the demand"),
     (_hour(("served", (0, 0), 0.5), ("api", (0, 0), -0.5)), "a: more work than its replicas can do inside the SLO"),
     (_hour(("rented", (2, 1), -0.5)), "hourly: a rented replica of b is not whole"),

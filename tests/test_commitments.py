@@ -117,13 +117,13 @@ def test_commitments_with_names_stay_apart_and_each_has_its_limit(tmp_path: Path
 
 
 def test_what_is_owed_past_the_horizon_is_charged(tmp_path: Path) -> None:
-    """Ten months of a year: two months of 730 hours more."""
+    """Ten months of a year: two months more, of 30 and 31 days."""
     plan = PLAN + "[horizon]\nmonths = 10\n" + CLOUD
     bought = the(told(write(tmp_path, plan=plan, rows=FLAT, offers=[on_demand(), commitment(0.5)])), "commitment")
     lines = {line.name: line.usd for line in bought.lines}
     assert lines == {
         "committed spend": pytest.approx(2.0 * 304 * 24),
-        "owed past the horizon": pytest.approx(2.0 * 2 * 730),
+        "owed past the horizon": pytest.approx(2.0 * 61 * 24),
     }
 
 

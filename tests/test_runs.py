@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.check import check
+from planner.check import check, shortest_run
 from planner.problem import Blocks, Deployment, Endpoint, Epoch, Offer, Pool, Problem
-from planner.runs import shortest_run, units_paid
+from planner.runs import units_paid
 from planner.solve import solve
 
 

@@ -82,11 +82,12 @@ def test_every_line_of_the_starter_can_be_used(tmp_path: Path) -> None:
     text = (STARTER / "plan.toml").read_text(encoding="utf-8")
     used = re.sub(r"^# (?=[a-z0-9_]+ = |\[)", "", text, flags=re.MULTILINE)
     used = re.sub(r"^months = .*\n", "", used, flags=re.MULTILINE)
+    used = used.replace('tail = "full"', 'tail = "buyout"')
     used = used.replace("slo = { ttft_s = 2.0, tpot_s = 0.03, attainment = 0.95 }\n", "")
     path = tmp_path / "plan.toml"
     path.write_text(used, encoding="utf-8")
     plan = read_planfile(path)
-    assert plan.horizon.hours == 8760
+    assert (plan.horizon.hours, plan.horizon.buyout_share) == (8760, 0.5)
     assert plan.workloads["chat"].slo.e2e_s == 30
     assert plan.fleet[0].until is not None
     assert plan.prices.ownership == tmp_path / "ownership.toml"

@@ -77,15 +77,6 @@ def test_a_term_that_divides_the_horizon_owes_nothing_past_it(tmp_path: Path) ->
         assert bought.term_months == months
 
 
-@pytest.mark.parametrize(("tail", "owed_months"), [("full", 2), ("prorated", 0)])
-def test_the_tail_is_charged_or_left_out(tmp_path: Path, tail: str, owed_months: int) -> None:
-    """Ten months of a one-year term: `full` owes two months of 730 hours more, `prorated` nothing."""
-    plan = PLAN + f'[horizon]\nmonths = 10\ntail = "{tail}"\n' + only("reserved")
-    bought = the(told(write(tmp_path, plan=plan, rows=FLAT, offers=[reserved(usd=0.5)])), "reserved")
-    assert lines(bought).get("owed past the horizon", 0.0) == pytest.approx(4 * 0.5 * 730 * owed_months)
-    assert lines(bought)["reserved GPUs"] == pytest.approx(4 * 0.5 * 304 * 24)  # 4 January to 4 November
-
-
 def test_money_upfront_is_paid_again_with_every_renewal(tmp_path: Path) -> None:
     """1,000 USD upfront per GPU and year, two years: 2,000 USD per GPU beside 0.10 USD per hour."""
     offer = reserved(usd=0.1, upfront_usd_per_unit=1000)
@@ -206,9 +197,9 @@ def test_a_row_with_an_advantage_is_kept(tmp_path: Path, row: Mapping[str, objec
 
 
 def test_a_small_discount_for_money_upfront_does_not_hide_the_term_without(tmp_path: Path) -> None:
-    """Cheaper on average over its term, but not over a shorter horizon that leaves out what is owed past it."""
+    """Cheaper on average over its term, but not over a shorter horizon after which the term is bought out."""
     rows = [reserved("plain", 0.6), reserved("upfront", 0.0, upfront_usd_per_unit=5200)]
-    plan = PLAN + '[horizon]\nmonths = 3\ntail = "prorated"\n' + only("reserved")
+    plan = PLAN + '[horizon]\nmonths = 3\ntail = "buyout"\nbuyout_share = 0.1\n' + only("reserved")
     bought = the(told(write(tmp_path, plan=plan, rows=FLAT, offers=rows)), "reserved")
     assert bought.provider == "plain"
 
