@@ -1,36 +1,32 @@
 """What was typed -> what will be run (`RunPlan`), every fault at once, before anything is started.
 
-The model may be `tiny` (a made-up one for demonstrations), one of our names (`llama-3-8b`), a hub repository
-(`meta-llama/Llama-3.1-8B-Instruct`) or a folder; with an endpoint it is the name it is served under. `--gpu cpu` runs
-vLLM on the processor: the client then gets the last core(s) and the server the rest, so that they do not take time
-from each other; with one core alone nothing is pinned.
+`--gpu cpu` runs vLLM on the processor: the client then gets the last core(s) and the server the rest, so that they do
+not take time from each other; with one core alone nothing is pinned. Which model is meant is told in `meant.py`, what
+may be handed on to vLLM in `passed.py`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from bench import tiny_model
-from bench.model_folder import dummy_config, hub_name, vocabulary, write_dummy_model
+from bench.meant import TINY, Model, model_meant, served_model
 from bench.order import Address, parse_address
+from bench.passed import ServerEnvironment, argument_faults, server_environment
 from bench.plan import RunPlan, parse_arrivals, parse_shape, parse_turns
 from bench.server import ServerSpec
-from hardware_profiles.facts import ModelFacts, gpus, models
+from hardware_profiles.facts import gpus
 from hardware_profiles.faults import Fault, InputError
-from hardware_profiles.names import CPU, gpu_name, resolve_model
+from hardware_profiles.names import CPU, gpu_name
 from hardware_profiles.slo import DEFAULT_SLO
 
-First = TypeVar("First")
-Second = TypeVar("Second")
-TINY = "tiny"
+Result = TypeVar("Result")
 TINY_WINDOW = 4096
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -43,6 +39,8 @@ class Asked:
     gpu: str
     gpu_count: int = 1
     tensor_parallel: int | None = None
+    pipeline_parallel: int = 1
+    data_parallel: int = 1
     precision: str | None = None
     weights: str = "real"
     model_path: str | None = None
@@ -79,28 +77,18 @@ class Asked:
     profiles: Path | None = None
 
 
-@dataclass(frozen=True)
-class Model:
-    """The model that was meant."""
-
-    name: str
-    source: str
-    """Where it comes from, as a curve may say it: never a path of this machine."""
-    load: str
-    """What vLLM is given."""
-    vocabulary: int | None
-    notes: tuple[str, ...] = ()
-    make: Callable[[], None] | None = None
-    """Writes the folder, where it is one of ours."""
-    tokenizer: bool = True
-
-
 def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan, Callable[[], None] | None]:
     """The run that was asked for, and what makes its model folder under `folder` where it needs one of ours."""
-    (gpu, gpu_note), model = _both(
-        lambda: gpu_name(asked.gpu, gpus(asked.profiles)),
-        lambda: _served_model(asked) if asked.endpoint else _model(asked, folder),
-    )
+    faults = [*_split_faults(asked), *(() if asked.endpoint else argument_faults(asked.server_args, asked.weights))]
+    named = _or_faults(faults, lambda: gpu_name(asked.gpu, gpus(asked.profiles)))
+    model = _or_faults(faults, lambda: served_model(asked) if asked.endpoint else model_meant(asked, folder))
+    handed_on = _or_faults(faults, lambda: server_environment(asked.server_env))
+    if model and not asked.endpoint and asked.api == "chat" and not model.tokenizer:
+        remedy = "leave out --api chat: completions send token ids; or name a folder that has a tokenizer: --model-path"
+        faults.append(Fault("chat needs a tokenizer, and this model has none", remedy, column="--api", value=asked.api))
+    if faults or named is None or model is None or handed_on is None:
+        raise InputError(*faults)
+    gpu, gpu_note = named
     on_cpu = gpu == CPU and asked.endpoint is None
     server_cpus, client_cpus = split_cores(cores, asked.workers) if on_cpu else ((), ())
     weights = "dummy" if asked.model == TINY and not asked.endpoint else asked.weights
@@ -110,11 +98,15 @@ def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan
                 "model": model.name,
                 "gpu": gpu,
                 "gpu_count": asked.gpu_count,
-                "tensor_parallel": asked.tensor_parallel or asked.gpu_count,
-                "precision": asked.precision or _precision(asked),
+                "tensor_parallel": _tensor_parallel(asked),
+                "pipeline_parallel": asked.pipeline_parallel,
+                "data_parallel": asked.data_parallel,
+                "precision": model.precision,
                 "weights": None if asked.endpoint else weights,
                 "model_source": model.source,
-                "server": None if asked.endpoint else _server(asked, model, weights, server_cpus, on_cpu=on_cpu),
+                "server": None
+                if asked.endpoint
+                else _server(asked, model, weights, handed_on, server_cpus, on_cpu=on_cpu),
                 "target": _target(asked, model),
                 "shapes": tuple(parse_shape(text) for text in asked.shapes),
                 "cached_share": asked.cached_share,
@@ -151,17 +143,25 @@ def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan
     return plan, model.make
 
 
-def _both(first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
-    """Both results, or the faults of both."""
+def _or_faults(faults: list[Fault], make: Callable[[], Result]) -> Result | None:
+    """What is made; None where it cannot be, its faults then added to the others."""
     try:
-        found = first()
+        return make()
     except InputError as error:
-        try:
-            second()
-        except InputError as other:
-            raise InputError(*error.faults, *other.faults) from None
-        raise
-    return found, second()
+        faults += error.faults
+        return None
+
+
+def _tensor_parallel(asked: Asked) -> int:
+    return asked.tensor_parallel or max(1, asked.gpu_count // (asked.pipeline_parallel * asked.data_parallel))
+
+
+def _split_faults(asked: Asked) -> Iterator[Fault]:
+    """A curve is of the GPUs that serve: every one of them, and no other."""
+    used = _tensor_parallel(asked) * asked.pipeline_parallel * asked.data_parallel
+    if used != asked.gpu_count:
+        what = f"tensor x pipeline x data parallel is {used}"
+        yield Fault(what, f"ask for --gpus {used}, or split it otherwise", column="--gpus", value=str(asked.gpu_count))
 
 
 def split_cores(cores: Sequence[int], workers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -177,51 +177,20 @@ def split_cores(cores: Sequence[int], workers: int) -> tuple[tuple[int, ...], tu
     return ordered[:-client], ordered[-client:]
 
 
-def _model(asked: Asked, folder: Path) -> Model:
-    if asked.model == TINY and asked.model_path is None:
-        made = (folder / "model" / TINY).resolve()
-        source = "made by bench.tiny_model"
-        return Model(TINY, source, str(made), tiny_model.BYTES, make=partial(tiny_model.write_tiny_model, made))
-    facts, note = _facts(asked)
-    notes = (note,) if note else ()
-    given = asked.model_path or (asked.model if "/" in asked.model or Path(asked.model).is_dir() else None)
-    if given is not None and Path(given).is_dir():
-        path = Path(given).resolve()
-        name = facts.name if facts else path.name
-        tokenizer = any(path.glob("tokenizer*"))
-        return Model(name, f"folder {path.name}", str(path), vocabulary(path), notes, tokenizer=tokenizer)
-    if facts is None:
-        resolve_model(asked.model, models(asked.profiles))  # raises, with the near names
-    assert facts is not None
-    if asked.weights == "dummy":
-        dummy_config(facts)  # raises where it cannot be written
-        made = (folder / "model" / facts.name).resolve()
-        source = "random weights in this architecture"
-        make = partial(write_dummy_model, facts, made)
-        return Model(facts.name, source, str(made), facts.vocab, notes, make=make, tokenizer=False)
-    source = given or hub_name(facts)
-    return Model(facts.name, source, source, facts.vocab, notes)
-
-
-def _served_model(asked: Asked) -> Model:
-    facts, note = _facts(asked)
-    name = facts.name if facts else asked.model
-    return Model(name, asked.model, asked.model, facts.vocab if facts else None, (note,) if note else ())
-
-
-def _facts(asked: Asked) -> tuple[ModelFacts | None, str | None]:
-    """Our facts about the model, None where we have none (a folder, a hub repository or an endpoint may serve it)."""
-    try:
-        return resolve_model(asked.model, models(asked.profiles))
-    except InputError:
-        return None, None
-
-
-def _server(asked: Asked, model: Model, weights: str, cpus: tuple[int, ...], *, on_cpu: bool) -> dict[str, object]:
+def _server(
+    asked: Asked,
+    model: Model,
+    weights: str,
+    handed_on: ServerEnvironment,
+    cpus: tuple[int, ...],
+    *,
+    on_cpu: bool,
+) -> dict[str, object]:
     args, environment = _cpu_defaults(cpus, tiny=asked.model == TINY) if on_cpu else ((), {})
-    parallel = asked.tensor_parallel or asked.gpu_count
-    if parallel > 1:
-        args += ("--tensor-parallel-size", str(parallel))
+    split = {"tensor": _tensor_parallel(asked), "pipeline": asked.pipeline_parallel, "data": asked.data_parallel}
+    for way, count in split.items():
+        args += (f"--{way}-parallel-size", str(count)) if count > 1 else ()
+    args += model.args
     if not model.tokenizer:
         args += ("--skip-tokenizer-init",)
     return ServerSpec(
@@ -230,7 +199,8 @@ def _server(asked: Asked, model: Model, weights: str, cpus: tuple[int, ...], *, 
         served_name=model.name,
         weights=weights,
         args=(*args, *asked.server_args),
-        environment=environment | _named_values(asked.server_env),
+        environment=environment | handed_on.stated,
+        passed=handed_on.passed,
         cpus=cpus,
         start_timeout_s=asked.start_timeout_s,
     ).model_dump()
@@ -284,21 +254,6 @@ def endpoint_warning(url: str) -> str | None:
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         return f"{parts.hostname} is asked over plain HTTP: prompts and any key travel unencrypted"
     return None
-
-
-def _precision(asked: Asked) -> str | None:
-    """What the name says, else bf16 for what we start ourselves; an endpoint's is unknown unless told."""
-    said = {"fp8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4", "gpt-oss": "fp4", "awq": "int4"}
-    name = f"{asked.model} {asked.model_path or ''}".lower()
-    found = next((precision for word, precision in said.items() if word in name), None)
-    return found or (None if asked.endpoint else "bf16")
-
-
-def _named_values(texts: tuple[str, ...]) -> dict[str, str]:
-    for text in texts:
-        if "=" not in text:
-            raise InputError(Fault("not NAME=VALUE", "write NAME=VALUE", column="--server-env", value=text))
-    return dict(text.split("=", 1) for text in texts)
 
 
 _OPTIONS = {"stage_s": "--stage-seconds", "warm_up_s": "--warm-up-seconds", "pace": "--warm-up-seconds"}

@@ -30,7 +30,9 @@ def run(
     gpu: Annotated[str, typer.Option(help="The GPU under test, or `cpu`.")],
     gpus: Annotated[int, typer.Option(min=1, help="How many of it.")] = 1,
     tensor_parallel: Annotated[int | None, typer.Option(min=1, help="Default: all GPUs.")] = None,
-    precision: Annotated[str | None, typer.Option(help="Of the weights; default: from the name, else bf16.")] = None,
+    pipeline_parallel: Annotated[int, typer.Option(min=1, help="Stages of layers, each on its own GPUs.")] = 1,
+    data_parallel: Annotated[int, typer.Option(min=1, help="Copies behind one address.")] = 1,
+    precision: Annotated[str | None, typer.Option(help="Of the weights; default: as the server says.")] = None,
     weights: Annotated[str, typer.Option(help="`real`, or `dummy` for random ones.")] = "real",
     model_path: Annotated[str | None, typer.Option(help="Folder or hub repository to load instead.")] = None,
     endpoint: Annotated[str | None, typer.Option(help="Measure this server instead of starting one.")] = None,
@@ -38,7 +40,7 @@ def run(
     key_env: Annotated[str | None, typer.Option(help="Environment variable with the endpoint's key.")] = None,
     vocab_size: Annotated[int | None, typer.Option(min=2, help="Token ids to send; default: from our facts.")] = None,
     server_python: Annotated[str, typer.Option(help="Python of the environment that has vLLM.")] = "python3",
-    server_env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the server.")] = None,
+    server_env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, or NAME of a variable to hand on.")] = None,
     start_timeout: Annotated[float, typer.Option(min=1, help="Seconds the server may take to start.")] = 900,
     shape: Annotated[
         list[str] | None, typer.Option(help="1024/256, =1024/256, 900-1100/200-300, lognormal:..., csv:F, trace:F.")
@@ -78,6 +80,8 @@ def run(
         gpu=gpu,
         gpu_count=gpus,
         tensor_parallel=tensor_parallel,
+        pipeline_parallel=pipeline_parallel,
+        data_parallel=data_parallel,
         precision=precision,
         weights=weights,
         model_path=model_path,

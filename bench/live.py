@@ -200,8 +200,10 @@ def worker_live(master: str, *, key_env: str | None, stages: int | None) -> None
 
 
 def print_result(console: Console, result: Result) -> None:
-    """The curve, and where it is."""
+    """The curve, where it is, and where the one is that stood there."""
     console.print(curve_table(result.curve))
+    if result.kept:
+        _say(console, f"note: the curve of another run stood there; it is kept: {result.kept}")
     _say(console, f"curve: {result.path}")
 
 

@@ -55,6 +55,9 @@ HUB = {
 """What `--model` with one of our names loads; `--model-path` names anything else. Each repository was found under this
 name in public code or documentation on 2026-11-20 (12 of them in vLLM 0.32 and transformers themselves)."""
 
+_QUANTISED = {"gpt-oss-20b": "fp4", "gpt-oss-120b": "fp4", "deepseek-v3": "fp8", "deepseek-r1": "fp8"}
+"""Those of them whose weights are not bf16 (their config.json's `quantization_config`)."""
+
 
 def write_dummy_model(facts: ModelFacts, folder: Path) -> None:
     """Write `config.json` and `generation_config.json`."""
@@ -99,6 +102,11 @@ def hub_name(facts: ModelFacts) -> str:
         what = "we do not know where this model's weights are"
         raise InputError(Fault(what, "name a folder or a hub repository: --model-path", value=facts.name))
     return HUB[facts.name]
+
+
+def hub_precision(facts: ModelFacts) -> str:
+    """At which precision the weights of `hub_name` are stored."""
+    return _QUANTISED.get(facts.name, "bf16")
 
 
 def vocabulary(folder: Path) -> int | None:

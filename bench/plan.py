@@ -26,7 +26,7 @@ from bench.prompts import Fixed as FixedShape
 from bench.prompts import LogNormal, Range, ShapeLaw, Trace, longest, read_pairs, read_trace
 from bench.schedule import Arrivals, Stage
 from bench.server import ServerSpec
-from hardware_profiles.curve import Gpu, NonNegative, Positive, Value, write_text
+from hardware_profiles.curve import Gpu, NonNegative, Positive, Value, without_reserved_memory, write_text
 from hardware_profiles.faults import Fault, Faults, InputError
 from hardware_profiles.slo import Slo
 
@@ -78,7 +78,10 @@ class RunPlan(Value):
     gpu: str
     gpu_count: Annotated[int, Field(ge=1)] = 1
     tensor_parallel: Annotated[int, Field(ge=1)] = 1
+    pipeline_parallel: Annotated[int, Field(ge=1)] = 1
+    data_parallel: Annotated[int, Field(ge=1)] = 1
     precision: Precision | None = None
+    """Promised; None: as vLLM says once it has started."""
     weights: Literal["real", "dummy"] | None = None
     model_source: str | None = None
     server: ServerSpec | None = None
@@ -149,7 +152,14 @@ class RunFile(Value):
     found: Found
     started_at: str
     start_up_s: Positive | None = None
-    memory_gib: Positive | None = None
+    host_memory_gib: Positive | None = None
+    weights_gib_per_gpu: Positive | None = None
+    kv_cache_gib_per_gpu: Positive | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_the_reserved_memory(cls, told: Any) -> Any:
+        return without_reserved_memory(told)
 
 
 def write_run(run: RunFile, folder: Path) -> None:

@@ -22,17 +22,20 @@ from bench.asked import Asked, make_plan
 from bench.build import CEILING_FILE, curve_of
 from bench.gpu import Driver, open_driver
 from bench.plan import RUN_FILE, Found, RunFile, RunPlan, check_window, default_shapes, machine_id, read_run, write_run
+from bench.records import digest
 from bench.scrape import cache_block_tokens, fetch
 from bench.selfcheck import known_ceiling
-from bench.server import Server, knows_request_timings, serving
+from bench.server import Server, environment, knows_request_timings, serving
+from bench.startup import StartUp, contradictions, read_start_up
 from bench.sweep import Events, Sweep
-from hardware_profiles.curve import Curve, Gpu, file_name, write_curve, write_text
+from hardware_profiles.curve import Curve, Gpu, file_name, read_curve, write_curve, write_text
 from hardware_profiles.facts import gpus
 from hardware_profiles.faults import Fault, InputError
 from hardware_profiles.names import CPU, driver_matches
 
 IDLE_S = 5.0
 LOG = "server.log"
+REPLACED = "replaced"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Result:
 
     curve: Curve
     path: Path
+    kept: Path | None = None
+    """Where another run's curve, that stood at `path`, is now."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +110,10 @@ def execute(plan: RunPlan, folder: Path, out: Path, events: Events, *, resumed: 
             block_tokens=seen.block_tokens,
             machine_id=machine_id(state_folder()),
         )
-        memory_gib = after.memory_used_gib if after else server.memory_gib() if server else None
-        run = resumed or _run_file(plan, found, server, memory_gib)
+        start_up = read_start_up(folder / LOG) if server else StartUp()
+        if faults := tuple(contradictions(start_up, plan.precision, plan.gpu_count)):
+            raise InputError(*faults)
+        run = resumed or _run_file(plan, found, server, start_up)
         _check_same(run, found, folder)
         check_window(run.plan.shapes, found.max_model_len)
         if resumed is None:
@@ -121,10 +128,31 @@ def execute(plan: RunPlan, folder: Path, out: Path, events: Events, *, resumed: 
 
 def recompute(folder: Path, out: Path) -> Result:
     """The curve of a run's folder, written under `out`."""
-    curve = curve_of(folder)
+    return place(curve_of(folder), out)
+
+
+def place(curve: Curve, out: Path) -> Result:
+    """Write a curve under `out`; another run's curve of the same name is not lost."""
     path = out / file_name(curve)
+    kept = _keep_other(path, curve)
     write_curve(curve, path)
-    return Result(curve, path)
+    return Result(curve, path, kept)
+
+
+def _keep_other(path: Path, curve: Curve) -> Path | None:
+    """Move what stands at `path` to `replaced/`, where no planner looks, unless it is of the very same run."""
+    if not path.exists():
+        return None
+    try:
+        there = read_curve(path).conditions
+        if (there.measured_at, there.machine_id) == (curve.conditions.measured_at, curve.conditions.machine_id):
+            return None
+    except InputError:
+        pass  # whatever it is, it is not lost
+    kept = path.parent / REPLACED / f"{path.stem}_{digest(path)[:8]}.json"
+    kept.parent.mkdir(exist_ok=True)
+    path.rename(kept)
+    return kept
 
 
 def resume(folder: Path, out: Path, events: Events) -> Result:
@@ -165,7 +193,7 @@ def checked_driver(plan: RunPlan) -> tuple[Driver | None, str | None]:
         return None, "the endpoint was given: its GPU is out of sight"
     if plan.gpu == CPU:
         return None, "the server runs on the processor"
-    driver, reason = open_driver(plan.gpu_count)
+    driver, reason = open_driver(plan.gpu_count, environment=environment(plan.server, os.environ))
     if driver is None:
         remedy = "measure a server that runs elsewhere with --endpoint URL, or vLLM on this processor with --gpu cpu"
         raise InputError(Fault(f"no NVIDIA GPU on this machine ({reason})", remedy, column="--gpu", value=plan.gpu))
@@ -208,15 +236,24 @@ def _served(plan: RunPlan, folder: Path) -> Iterator[Server | None]:
         yield server
 
 
-def _run_file(plan: RunPlan, found: Found, server: Server | None, memory_gib: float | None) -> RunFile:
-    shapes = plan.shapes or default_shapes(found.max_model_len)
+def _run_file(plan: RunPlan, found: Found, server: Server | None, start_up: StartUp) -> RunFile:
     engine: dict[str, Any] = {"engine": "vllm" if found.engine == "vllm" else "other"}
+    settled: dict[str, Any] = {
+        "shapes": plan.shapes or default_shapes(found.max_model_len),
+        "target": plan.target.model_copy(update=engine),
+        "precision": plan.precision or start_up.precision,
+    }
+    if server and start_up.precision is None:
+        told = "vLLM did not settle the precision of the weights: it is as asked or as the name says"
+        settled["notes"] = (*plan.notes, told)
     return RunFile(
-        plan=plan.model_copy(update={"shapes": shapes, "target": plan.target.model_copy(update=engine)}),
+        plan=plan.model_copy(update=settled),
         found=found,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         start_up_s=server.start_up_s if server else None,
-        memory_gib=memory_gib,
+        host_memory_gib=server.host_memory_gib() if server else None,
+        weights_gib_per_gpu=start_up.weights_gib_per_gpu,
+        kv_cache_gib_per_gpu=start_up.kv_cache_gib_per_gpu,
     )
 
 

@@ -4,10 +4,12 @@ Why: a server started by hand has unknown arguments, listens to the network, and
 binds to loopback on a free port, runs from an environment of its own (`--server-python`: vLLM's pins never meet ours)
 under a guard (`guard.py`) that ends everything below it even when this process gets SIGKILL, sees only an allow-list of
 environment variables, and writes to a log whose last lines are shown when it dies. Its console script fails where
-package metadata is incomplete, so it is started as a module.
+package metadata is incomplete, so it is started as a module. CUDA counts GPUs by speed unless told otherwise, the
+driver by their place on the bus: the server is always told to count as the driver does, so that the GPU that is watched
+is the one that serves.
 
-Start-up is timed from the process's start to the first healthy answer, in seconds. Memory of a CPU server is the
-proportional set size (PSS, proc(5)) of all its processes, in GiB; a GPU's is told by `gpu.py`.
+Start-up is timed from the process's start to the first healthy answer, in seconds. Its main memory is the
+proportional set size (PSS, proc(5)) of all its processes, in GiB; what a GPU holds is told by `startup.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ from pathlib import Path
 from pydantic import Field
 
 from bench import guard
+from bench.passed import not_set
+from bench.redact import redacted, secret_variable
 from bench.scrape import fetch
 from hardware_profiles.curve import Value
 from hardware_profiles.faults import Fault, InputError
@@ -43,8 +47,6 @@ _ALLOWED = re.compile(
     r"PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|TZ|TMPDIR|LD_LIBRARY_PATH|LD_PRELOAD|SSL_CERT_FILE|SSL_CERT_DIR"
     r"|(LC|CUDA|NVIDIA|NCCL|HIP|ROCM|ROCR|HSA|HF|TRANSFORMERS|VLLM|TORCH|TRITON|OMP|KMP|MKL|XDG)_.*"
 )
-_SECRET_VARIABLE = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
-_SECRET_OPTION = re.compile(r"--.*(?:-token|(?:key|secret|password|credential)s?)", re.IGNORECASE)
 _OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemory|No available memory for the cache blocks", re.IGNORECASE)
 
 
@@ -62,6 +64,8 @@ class ServerSpec(Value):
     """Further arguments for vLLM."""
     environment: dict[str, str] = Field(default_factory=dict)
     """Beside the allow-list."""
+    passed: tuple[str, ...] = ()
+    """Names of further variables, whose values are taken from our environment at each start and never stored."""
     cpus: tuple[int, ...] = ()
     """Cores for the server; empty: all."""
     start_timeout_s: float = 900.0
@@ -110,7 +114,7 @@ class Server:
         """vLLM's live processes."""
         return guard.descendants(self.process.pid)
 
-    def memory_gib(self) -> float | None:
+    def host_memory_gib(self) -> float | None:
         """Proportional set size of all its processes; None where the system does not tell."""
         sizes = [_pss_kib(pid) for pid in self.processes()]
         return None if not sizes or None in sizes else sum(size for size in sizes if size) / 2**20
@@ -141,15 +145,18 @@ def serving(spec: ServerSpec, log: Path, *, clock: Callable[[], float] = time.mo
 
 def environment(spec: ServerSpec, outer: Mapping[str, str]) -> dict[str, str]:
     """What the server sees: the allow-list without secrets, the hub's token where it loads from there, and `spec`'s."""
-    kept = {
-        name: value for name, value in outer.items() if _ALLOWED.fullmatch(name) and not _SECRET_VARIABLE.search(name)
-    }
+    kept = {name: value for name, value in outer.items() if _ALLOWED.fullmatch(name) and not secret_variable(name)}
     local = spec.weights == "dummy" or Path(spec.model).is_dir()
     if local:
         kept |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     elif "HF_TOKEN" in outer:
         kept["HF_TOKEN"] = outer["HF_TOKEN"]
-    return kept | {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"} | spec.environment
+    missing = [name for name in spec.passed if name not in outer]
+    if missing:
+        raise InputError(*(Fault(*not_set(name), column="--server-env", value=name) for name in missing))
+    kept |= {name: outer[name] for name in spec.passed}
+    always = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return kept | always | spec.environment
 
 
 def knows_request_timings(spec: ServerSpec) -> bool:
@@ -172,24 +179,6 @@ roots = [pathlib.Path(root, "entrypoints") for root in spec.submodule_search_loc
 files = [path for root in roots for path in root.rglob("*.py")]
 print(int(any(sys.argv[1] in path.read_text("utf-8", "replace") for path in files)))
 """
-
-
-def redacted(args: tuple[str, ...]) -> tuple[str, ...]:
-    """Arguments with the values of secret-looking options, and of passwords in addresses, replaced by `***`.
-
-    >>> redacted(("--api-key", "abc", "--hf-token=abc", "--dtype", "auto"))
-    ('--api-key', '***', '--hf-token=***', '--dtype', 'auto')
-    """
-    shown: list[str] = []
-    secret = False
-    for arg in args:
-        option, equals, _ = arg.partition("=")
-        if option.startswith("--"):
-            secret = bool(_SECRET_OPTION.fullmatch(option))
-            shown.append(f"{option}=***" if secret and equals else _without_password(arg))
-        else:
-            shown.append("***" if secret else _without_password(arg))
-    return tuple(shown)
 
 
 def free_port() -> int:
@@ -302,10 +291,6 @@ def _status_text(status: int | None) -> str:
     if status is None:
         return "status unknown"
     return f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
 def _running(pid: int) -> bool:

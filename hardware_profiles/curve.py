@@ -5,6 +5,8 @@ This file format is the seam between `bench`, which writes curves, and `planner`
 Format history
     spillway-curve/1 (2026-11-20): first version. Later that day, optional, so that older files stay valid:
         `output_tokens_per_s_interval` of a point; None in what was written before it.
+        (2026-11-21): `host_memory_gib`, `weights_gib_per_gpu` and `kv_cache_gib_per_gpu` of the conditions. They take
+        the place of `memory_gib`, which is read and dropped: on a GPU it was what vLLM had reserved.
 
 Rules that every reader and writer may rely on
 * One unit per quantity, in its name: seconds, tokens, requests per second, watts, joules. The unknown is None.
@@ -25,7 +27,7 @@ import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -159,6 +161,11 @@ class Gpu(Value):
     idle_power_w: NonNegative | None = None
 
 
+def without_reserved_memory(told: Any) -> Any:
+    """A file's object without `memory_gib`, which was written until 2026-11-21 and measured nothing on a GPU."""
+    return {name: value for name, value in told.items() if name != "memory_gib"} if isinstance(told, dict) else told
+
+
 class Conditions(Value):
     """Everything else that must be alike before two measurements may be merged, and where the numbers come from."""
 
@@ -171,7 +178,13 @@ class Conditions(Value):
     seed: int | None = None
     client: dict[str, str | float | int | None] = {}
     start_up_s: Positive | None = None
-    memory_gib: Positive | None = None
+    """From the server's start to its first healthy answer; None with random weights, which are not loaded."""
+    host_memory_gib: Positive | None = None
+    """Main memory of all the server's processes once it was ready (proportional set size)."""
+    weights_gib_per_gpu: Positive | None = None
+    """GPU memory that the model took, by the server's own account."""
+    kv_cache_gib_per_gpu: Positive | None = None
+    """GPU memory left for the KV cache, by the server's own account."""
     machine_id: str | None = None
     """A salted digest, never a host name."""
     measured_at: str | None = None
@@ -181,6 +194,11 @@ class Conditions(Value):
     source: str | None = None
     source_date: str | None = None
     notes: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_the_reserved_memory(cls, told: Any) -> Any:
+        return without_reserved_memory(told)
 
 
 class Curve(Value):
@@ -207,7 +225,7 @@ class Curve(Value):
         return self
 
     @property
-    def key(self) -> tuple[str, str, int, str | None, int, int, int, str, str | None]:
+    def key(self) -> tuple[str, str, int, str | None, int, int, int, str, str | None, bool]:
         """What identifies a curve: unlike keys never merge."""
         return (
             self.gpu.name,
@@ -219,6 +237,7 @@ class Curve(Value):
             self.data_parallel,
             self.conditions.engine,
             self.conditions.engine_version,
+            self.conditions.weights == "dummy",
         )
 
     @property
@@ -254,12 +273,13 @@ def schema_text() -> str:
 
 
 def file_name(curve: Curve) -> str:
-    """The curve's key as a file name: `h100-80gb-sxm_qwen3-32b_fp8_tp2_x2_vllm-0.12.0.json`."""
+    """The curve's key as a file name: `h100-80gb-sxm_qwen3-32b_fp8_tp2_x2_vllm-0.12.0.json`, `..._x2_dummy_...`."""
     parallel = [f"tp{curve.tensor_parallel}"]
     parallel += [f"pp{curve.pipeline_parallel}"] if curve.pipeline_parallel > 1 else []
     parallel += [f"dp{curve.data_parallel}"] if curve.data_parallel > 1 else []
     version = curve.conditions.engine_version or "unstated"
-    parts = [curve.gpu.name, curve.model, curve.precision or "unstated", *parallel, f"x{curve.gpu.count}"]
+    random = ["dummy"] if curve.conditions.weights == "dummy" else []
+    parts = [curve.gpu.name, curve.model, curve.precision or "unstated", *parallel, f"x{curve.gpu.count}", *random]
     return re.sub(r"[^a-z0-9._-]", "-", "_".join([*parts, f"{curve.conditions.engine}-{version}"]).lower()) + ".json"
 
 

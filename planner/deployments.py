@@ -2,7 +2,7 @@
 
 * One deployment per (curve, place): the same model on the same GPUs, owned or rented, at the strictest SLO of the
   workloads that share it; where SLOs differ, each also gets deployments of its own, and the programme chooses.
-* Of curves that differ in engine version only, the best kind and then the newest is used.
+* Of curves that differ in engine version or weights only, the best kind, then real weights, then the newest is used.
 * GPU time per request is the curve's at that SLO (`gpu_time.py`), in GPU-hours.
 """
 
@@ -63,7 +63,7 @@ class CaseDeployment:
 
 
 def best_curves(curves: Iterable[Curve], model: str) -> tuple[Curve, ...]:
-    """The curves of one model: of those alike but for the engine version, the best kind and then the newest version."""
+    """The curves of one model, of those alike but for engine version and weights the best: kind, real, newest."""
     best: dict[tuple[object, ...], Curve] = {}
     for curve in curves:
         if curve.model == model:
@@ -73,9 +73,9 @@ def best_curves(curves: Iterable[Curve], model: str) -> tuple[Curve, ...]:
     return tuple(best[key] for key in sorted(best, key=str))
 
 
-def _rank(curve: Curve) -> tuple[int, tuple[int, ...]]:
+def _rank(curve: Curve) -> tuple[int, bool, tuple[int, ...]]:
     version = tuple(int(part) for part in (curve.conditions.engine_version or "").split(".") if part.isdigit())
-    return -_KINDS.index(curve.kind), version
+    return -_KINDS.index(curve.kind), curve.conditions.weights != "dummy", version
 
 
 def deployments_for(

@@ -117,8 +117,10 @@ def test_workloads_of_one_model_share_gpus_at_the_strictest_promise_or_apart(tmp
 
 
 def test_the_better_evidence_is_used_where_curves_differ_in_version(tmp_path: Path) -> None:
-    """Measured before published, then the newest engine."""
-    curves = [curve("published", version="0.40.0"), curve(version="0.9.0"), curve(version="0.10.2")]
+    """Measured before published, then real weights before random ones, then the newest engine."""
+    random = curve(version="0.11.0")
+    random = random.model_copy(update={"conditions": random.conditions.model_copy(update={"weights": "dummy"})})
+    curves = [random, curve("published", version="0.40.0"), curve(version="0.9.0"), curve(version="0.10.2")]
     case = stated(write(tmp_path, curves=curves))
     assert {(d.curve.kind, d.curve.conditions.engine_version) for d in case.deployments} == {("measured", "0.10.2")}
 

@@ -19,6 +19,7 @@ from hardware_profiles.curve import (
     Point,
     Sample,
     Shape,
+    file_name,
     merge_points,
     read_curve,
     schema_text,
@@ -217,9 +218,26 @@ def test_unlike_curves_have_unlike_keys() -> None:
         curve(data_parallel=2),
         curve(conditions=conditions.model_copy(update={"engine": "sglang"})),
         curve(conditions=conditions.model_copy(update={"engine_version": None})),
+        curve(conditions=conditions.model_copy(update={"weights": "dummy"})),
     ]
     assert len({each.key for each in (base, *unlike)}) == len(unlike) + 1
     assert curve(points=(), conditions=conditions.model_copy(update={"notes": ("x",)})).key == base.key
+
+
+def test_the_file_name_tells_random_weights_apart() -> None:
+    """A curve of real weights and one of random ones stand in two files."""
+    conditions = curve().conditions
+    names = [file_name(curve(conditions=conditions.model_copy(update={"weights": w}))) for w in ("real", None, "dummy")]
+    assert names[0] == names[1]
+    assert names[2] == names[0].replace("_vllm-", "_dummy_vllm-")
+
+
+def test_reserved_memory_of_older_files_is_dropped(tmp_path: Path) -> None:
+    """`memory_gib` was what vLLM had reserved of a GPU: such files stay readable, the number is gone."""
+    path = tmp_path / "old.json"
+    write_curve(curve(), path)
+    path.write_text(path.read_text().replace('"conditions": {', '"conditions": {"memory_gib": 126.9,'))
+    assert read_curve(path) == curve()
 
 
 def test_values_are_frozen() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from bench.asked import Asked, make_plan
 from bench.gpu import Reading, energy_between, open_driver
 from bench.plan import RunPlan
 from bench.run import checked_driver
+from bench.server import environment
 from hardware_profiles.faults import InputError
 
 
@@ -174,6 +176,20 @@ def test_the_gpu_must_be_the_one_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(InputError) as caught:
         checked_driver(plan("h200", 3))
     assert str(caught.value) == "column '--gpus', value '3': the driver shows 2 GPUs. Remedy: ask for fewer."
+
+
+def test_the_gpu_that_is_watched_is_the_one_that_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--server-env` names the server's GPU, whatever ours are; CUDA is told to count as the driver does."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(name="NVIDIA H200", count=8))
+    asked = Asked(model="llama-3.1-8b", gpu="h200", server_env=("CUDA_VISIBLE_DEVICES=3",))
+    chosen = make_plan(asked, Path("/runs/x"), (0,))[0]
+    driver, _ = checked_driver(chosen)
+    assert driver is not None
+    assert driver.read().memory_used_gib == 4.0  # of the fourth GPU alone
+    assert chosen.server is not None
+    assert environment(chosen.server, os.environ)["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
 def test_a_cpu_or_an_endpoint_asks_no_driver() -> None:

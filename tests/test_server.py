@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from bench.guard import descendants
+from bench.redact import redacted
 from bench.scrape import fetch
-from bench.server import ServerSpec, environment, knows_request_timings, redacted, serving
+from bench.server import ServerSpec, environment, knows_request_timings, serving
 from hardware_profiles.faults import InputError
 
 # Healthy at once, and with children that a plain SIGTERM does not reach: one ignores it, one is in another session.
@@ -76,7 +77,7 @@ def test_it_serves_and_leaves_nothing_behind(spec: ServerSpec, tmp_path: Path, m
         assert server.url.startswith("http://127.0.0.1:")
         assert server.alive()
         assert 0 < server.start_up_s < 20
-        memory = server.memory_gib()
+        memory = server.host_memory_gib()
         assert memory is not None
         assert 0.005 < memory < 1
         pids = server.processes()
@@ -187,7 +188,7 @@ def test_the_server_sees_an_allow_list_only() -> None:
         "OPENAI_API_KEY": "x",
     }
     always = {"PATH": "/bin", "CUDA_VISIBLE_DEVICES": "1", "VLLM_USE_V1": "1", "VLLM_NO_USAGE_STATS": "1"}
-    always["DO_NOT_TRACK"] = "1"
+    always |= {"DO_NOT_TRACK": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     real = ServerSpec(python="p", model="org/model", served_name="m")
     assert environment(real, outer) == always | {"HF_TOKEN": "x"}
     dummy = real.model_copy(update={"weights": "dummy", "environment": {"A": "b"}})
