@@ -86,9 +86,11 @@ def find_ceiling(
     """Measure, write `<cache>/ceiling-<workers>.json` and return it; `on_level(streams, ttft_error_s, gap_error_s)`.
 
     `now` is stored as `measured_at`. A level that fails ends the search; when the first one fails its errors are
-    returned as they are, with 0 streams.
+    returned as they are, with 0 streams. Where nothing is known yet, each level that holds is written at once, so that
+    a search that is interrupted was not for nothing.
     """
     best: Ceiling | None = None
+    unknown = known_ceiling(cache, workers=workers) is None
     for streams in QUICK_LEVELS if quick else LEVELS:
         for _ in range(2):  # a failure may be a neighbour's doing: it counts when it comes twice
             seconds = 1.0 if quick else 4.0
@@ -105,9 +107,15 @@ def find_ceiling(
                 best = best.model_copy(update={"capped": not fair})
             break
         best = level
+        if unknown:
+            _write(best, cache)
     assert best is not None
-    write_text(cache / f"ceiling-{workers}.json", best.model_dump_json(indent=1) + "\n")
+    _write(best, cache)
     return best
+
+
+def _write(ceiling: Ceiling, cache: Path) -> None:
+    write_text(cache / f"ceiling-{ceiling.workers}.json", ceiling.model_dump_json(indent=1) + "\n")
 
 
 def known_ceiling(cache: Path, *, workers: int = 1) -> Ceiling | None:

@@ -81,3 +81,18 @@ def test_where_no_load_holds_there_is_no_ceiling(tmp_path: Path, monkeypatch: py
     found = selfcheck.find_ceiling(tmp_path, now="2026-11-20T12:00:00Z", quick=True)
     assert (found.streams, found.events_per_s, found.capped) == (0, 0.0, False)
     assert 0.8 < found.kept_share < 1.1
+
+
+def test_an_interrupted_search_keeps_what_it_has_found(tmp_path: Path) -> None:
+    """Ctrl-C during the second level: the first stands, as the least that this client holds."""
+
+    def interrupt(streams: int, _: float, __: float) -> None:
+        if streams > selfcheck.QUICK_LEVELS[0]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        # an error that every machine keeps to: what a client can do is not the question here
+        selfcheck.find_ceiling(tmp_path, now="2026-11-21", error_s=10.0, quick=True, on_level=interrupt)
+    found = selfcheck.known_ceiling(tmp_path)
+    assert found is not None
+    assert (found.streams, found.capped) == (selfcheck.QUICK_LEVELS[0], True)
