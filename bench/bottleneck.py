@@ -2,8 +2,8 @@
 
 Why: "saturated" does not say what to buy. How: the client is named when a check on it failed; then requests waiting at
 the server are put down to the KV cache when it is full or preempts, to the queue (the server's own limit on requests)
-otherwise; a GPU that gives no more throughput for more load is held by its power cap when the driver says so, else by
-compute.
+otherwise; a GPU that gives no more throughput for more load is held by its power cap when the driver says so in a fifth
+of its readings, else by compute.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from hardware_profiles.curve import Check
 Bottleneck = Literal["kv_cache", "compute", "queue", "client", "power", "unknown"]
 KV_FULL = 0.95
 QUEUE_SHARE = 0.05
+POWER_SHARE = 0.20
+"""A cap that slows the GPU shows in many readings; a moment at it in one or two."""
 CLIENT_CHECKS = frozenset({"client_ceiling", "client_busy", "client_lag"})
+UNFAIR_CHECKS = CLIENT_CHECKS | {"clock"}
+"""What fails one of these shows the client or its clock, and not the server."""
 
 
 def queueing(evidence: Evidence) -> float | None:
@@ -41,9 +45,15 @@ def bottleneck(evidence: Evidence, checks: tuple[Check, ...], *, saturated: bool
         return "kv_cache" if (kv_cache_use(evidence) or 0) > KV_FULL or _preempted(evidence) else "queue"
     if not saturated:
         return None
-    if any(POWER_REASONS & set(reading.throttled or ()) for reading in evidence.readings):
+    if _power_capped(evidence) >= POWER_SHARE:
         return "power"
     return "unknown" if waiting is None else "compute"
+
+
+def _power_capped(evidence: Evidence) -> float:
+    """Share of the readings in which the driver names the power cap."""
+    told = [set(reading.throttled) for reading in evidence.readings if reading.throttled is not None]
+    return sum(bool(POWER_REASONS & reasons) for reasons in told) / len(told) if told else 0.0
 
 
 def _preempted(evidence: Evidence) -> bool:

@@ -101,15 +101,20 @@ def gather(folder: Path, watch: Watch) -> Evidence:
 def point_of(evidence: Evidence, *, before: Point | None) -> Point:
     """One stage's point; `before` is the level below it."""
     point = stats.window_point(evidence.records, evidence.window, evidence.stage)
+    hits = hit_rate(evidence)
+    cached_tokens = point.shape.cached_tokens
+    if hits and not (evidence.records.cached_tokens >= 0).any():  # `usage` does not tell, the server's page does
+        cached_tokens = min(hits, 1.0) * point.shape.input_tokens
     checks = judge(evidence)
     gained = before is None or point.throughput_per_s > before.throughput_per_s * (1 + SATURATED_GAIN)
     saturated = evidence.stage.mode == "closed" and not gained
     power_w, per_token_j = _power(evidence, point)
     return point.model_copy(
         update={
+            "shape": point.shape.model_copy(update={"cached_tokens": cached_tokens}),
             "kv_cache_use": kv_cache_use(evidence),
             "preemptions": _preemptions(evidence.watch),
-            "prefix_hit_rate": hit_rate(evidence),
+            "prefix_hit_rate": hits,
             "power_w": power_w,
             "energy_j_per_output_token": per_token_j,
             "bottleneck": bottleneck(evidence, checks, saturated=saturated),

@@ -19,6 +19,7 @@ import numpy as np
 from bench import stats
 from bench.evidence import Evidence, moved, primed_before, unknown, verdict_of, within
 from bench.judge_gpu import gpu_energy, gpu_settings, gpu_shared, gpu_throttled
+from bench.selfcheck import how_measured
 from hardware_profiles.curve import Check
 
 IN_FLIGHT_SHARE, IN_FLIGHT_REQUESTS = 0.20, 1.0
@@ -26,18 +27,21 @@ IN_FLIGHT_SHARE, IN_FLIGHT_REQUESTS = 0.20, 1.0
 15 % less was seen on two busy cores."""
 FRONT_S = 0.050
 """A request may spend this long outside the engine (HTTP, the front end and the way back), where the client counts it
-and the page's running and waiting do not. Seen on a busy core that engine and front end share: 28 to 38 ms."""
+and the page's running and waiting do not. Seen on a busy core that engine and front end share: 28 to 38 ms. TTFT and
+E2E may differ by it, however short they are."""
 BALANCE_SHARE = 0.05
 """Arrivals and departures in the window, beside three standard deviations of a Poisson number in flight at each end."""
-TTFT_SHARE, TTFT_S = 0.10, 0.010
+TTFT_SHARE, E2E_SHARE = 0.10, 0.05
 TPOT_SHARE, TPOT_S = 0.05, 0.001
-E2E_SHARE, E2E_S = 0.05, 0.020
+GENERATION_S = 0.020
 """Client minus server: connection, HTTP and the way back belong to the client's side only."""
 PREFIX_SHARE = 0.02
 ERROR_SHARE = 0.01
 LAG_S, LAG_SHARE = 0.010, 0.05
 """How late the client sent: p99, against 10 ms or 5 % of the median TTFT."""
 BUSY_SHARE = 0.9
+CLOCK_STEP_S = 0.001
+"""Latencies are differences on the system's clock. It is slewed, not stepped, while time is kept well."""
 
 
 def judge(evidence: Evidence) -> tuple[Check, ...]:
@@ -46,9 +50,15 @@ def judge(evidence: Evidence) -> tuple[Check, ...]:
 
 
 def server_alive(evidence: Evidence) -> Check:
-    """The server lived through the stage."""
-    death = evidence.watch.server_death
-    return verdict_of("server_alive", death is None, death or "the server lived through the stage")
+    """The server lived through the stage: it answered after it, with counters that go on from before."""
+    before, after, death = evidence.watch.before, evidence.watch.after, evidence.watch.server_death
+    if death is not None:
+        return verdict_of("server_alive", False, death)
+    if after is None:
+        return unknown("server_alive", evidence.watch.pages_reason or "the server's page was not read")
+    if before is not None and (moved(before, after, "requests") or 0.0) < 0:
+        return verdict_of("server_alive", False, "the server began anew: its counters fell")
+    return verdict_of("server_alive", True, "the server lived through the stage")
 
 
 def errors(evidence: Evidence) -> Check:
@@ -65,6 +75,13 @@ def client_ceiling(evidence: Evidence) -> Check:
     ceiling = evidence.ceiling
     if ceiling is None:
         return unknown("client_ceiling", "this machine's client ceiling is not known: run `bench selfcheck`")
+    ours = how_measured(evidence.client)
+    if ours != ceiling.wire:
+        return unknown("client_ceiling", f"measured with {ours}, the ceiling with {ceiling.wire}: unlike clients")
+    if evidence.stage.turns[1] > 1:
+        return unknown(
+            "client_ceiling", "a conversation is decoded while it goes on; the ceiling's client decodes after"
+        )
     inside = (evidence.records.chunk_s >= evidence.window.start_s) & (evidence.records.chunk_s < evidence.window.end_s)
     events_per_s = float(inside.sum()) / evidence.window.length_s
     streams = _most_in_flight(evidence)
@@ -95,8 +112,23 @@ def client_lag(evidence: Evidence) -> Check:
         return unknown("client_lag", "no request was sent in the window")
     ttft = stats.ttft_s(rows)
     median = float(np.nanmedian(ttft)) if not np.isnan(ttft).all() else 0.0
-    p99 = float(np.quantile(lag, 0.99))
+    p99 = float(np.quantile(np.abs(lag), 0.99))
     return within("client_lag", p99, max(LAG_S, LAG_SHARE * median), f"99 % were sent within {p99 * 1e3:.1f} ms")
+
+
+def clock(evidence: Evidence) -> Check:
+    """The clock that stamps everything did not step, and workers elsewhere set theirs to it."""
+    step_s, apart_s = evidence.client.get("clock_step_s"), evidence.client.get("clock_error_s")
+    if not isinstance(step_s, int | float):
+        return unknown("clock", "the client's clock was not watched")
+    told, worst = f"the client's clock stepped by {step_s * 1e3:+.1f} ms", abs(step_s) / CLOCK_STEP_S
+    if isinstance(apart_s, int | float):
+        told += f", workers' clocks agree within {apart_s * 1e3:.1f} ms"
+        worst = max(worst, apart_s / LAG_S)
+    early = int((evidence.records.first_token_s < evidence.records.sent_s - CLOCK_STEP_S).sum())
+    if early:
+        return verdict_of("clock", False, f"{told}; {early} requests have a first token from before they were sent")
+    return within("clock", worst, 1.0, told)
 
 
 def in_flight(evidence: Evidence) -> Check:
@@ -159,9 +191,9 @@ def server_latency(evidence: Evidence) -> Check:
     served = evidence.records.select(evidence.records.ok)
     single = primed.requests + int((served.output_tokens == 1).sum())
     pairs = {
-        "TTFT": (stats.ttft_s(served), primed.requests, primed.ttft_s, {0}, TTFT_SHARE, TTFT_S),
+        "TTFT": (stats.ttft_s(served), primed.requests, primed.ttft_s, {0}, TTFT_SHARE, FRONT_S),
         "TPOT": (stats.tpot_s(served), 0, 0.0, {0, single}, TPOT_SHARE, TPOT_S),
-        "E2E": (stats.e2e_s(served), primed.requests, primed.e2e_s, {0}, E2E_SHARE, E2E_S),
+        "E2E": (stats.e2e_s(served), primed.requests, primed.e2e_s, {0}, E2E_SHARE, FRONT_S),
     }
     told, worst = [], 0.0
     for name, (per_row, before_zero, before_zero_s, more, share, least_s) in pairs.items():
@@ -188,23 +220,31 @@ def request_timings(evidence: Evidence) -> Check:
     if not known.any():
         return unknown("request_timings", "the server tells no timings of single requests")
     outside_s, longer_s = float(np.median(waited[known])), float(np.median(spoke[known]))
+    engine_s = float(np.median((rows.server_queue_s + rows.server_ttft_s)[known]))
     generation_s = float(np.median(rows.server_generation_s[known]))
-    worst = max(abs(outside_s) / FRONT_S, abs(longer_s) / max(E2E_S, TPOT_SHARE * generation_s))
+    worst = max(
+        abs(outside_s) / max(FRONT_S, TTFT_SHARE * engine_s),
+        abs(longer_s) / max(GENERATION_S, TPOT_SHARE * generation_s),
+    )
     told = f"TTFT {outside_s * 1e3:+.2f} ms, generation {longer_s * 1e3:+.2f} ms of {generation_s * 1e3:.1f} ms"
     return within("request_timings", worst, 1.0, f"client minus server over {known.sum()} requests: {told}")
 
 
 def tokens(evidence: Evidence) -> Check:
-    """Tokens that the server counted are the tokens of `usage`, exactly."""
+    """Tokens that the server counted are the tokens of `usage`, exactly; without `usage` shape and TPOT are unknown."""
+    rows = evidence.records
+    uncounted = int((rows.ok & ((rows.input_tokens < 0) | (rows.output_tokens < 0))).sum())
+    if uncounted:
+        told = f"{uncounted} of {int(rows.ok.sum())} served requests came without `usage`: their tokens are not known"
+        return verdict_of("tokens", False, told)
     before, after = evidence.watch.before, evidence.watch.after
     if before is None or after is None:
         return unknown("tokens", evidence.watch.pages_reason or "the server's page was not read")
-    if not evidence.records.ok.all():
+    if not rows.ok.all():
         return unknown("tokens", "failed requests have tokens that only the server counted")
-    rows = evidence.records
     counted_in, counted_out = moved(before, after, "input_tokens"), moved(before, after, "output_tokens")
-    if counted_in is None or counted_out is None or (rows.input_tokens < 0).any() or (rows.output_tokens < 0).any():
-        return unknown("tokens", "one side did not count them")
+    if counted_in is None or counted_out is None:
+        return unknown("tokens", "the server did not count them")
     primed = primed_before(evidence)
     ours_in = int(rows.input_tokens.sum()) + primed.input_tokens
     ours_out = int(rows.output_tokens.sum()) + primed.requests
@@ -214,28 +254,44 @@ def tokens(evidence: Evidence) -> Check:
 
 def prefix_hits(evidence: Evidence) -> Check:
     """The cache was as cold, or as warm, as asked: tokens found in it over tokens looked up."""
-    got = hit_rate(evidence)
-    if got is None:
-        return unknown("prefix_hits", evidence.watch.pages_reason or "the server looked nothing up in its cache")
+    trouble, got = primed_before(evidence).trouble, hit_rate(evidence)
     sent = evidence.records.select(~np.isnan(evidence.records.sent_s))
     asked = float(sent.asked_cached.sum()) / max(1, int(sent.asked_input.sum()))
+    if trouble:
+        return verdict_of("prefix_hits", False, f"asked {asked:.1%}, but the cache could not be warmed: {trouble}")
+    if got is None and asked:
+        return verdict_of("prefix_hits", False, f"asked {asked:.1%}, and nobody tells what was found in the cache")
+    if got is None:
+        return unknown("prefix_hits", evidence.watch.pages_reason or "the server looked nothing up in its cache")
     return within("prefix_hits", abs(asked - got), PREFIX_SHARE, f"asked {asked:.1%}, seen {got:.1%}")
 
 
 def hit_rate(evidence: Evidence) -> float | None:
-    """Tokens found in the prefix cache over tokens looked up, without the requests that warmed it."""
+    """Tokens found in the prefix cache over tokens looked up, without the requests that warmed it.
+
+    By the server's page, else by `usage`; None where neither tells.
+    """
     before, after = evidence.watch.before, evidence.watch.after
-    if before is None or after is None:
-        return None
-    hits, queries = moved(before, after, "prefix_hits_tokens"), moved(before, after, "prefix_queries_tokens")
+    hits = queries = None
+    if before is not None and after is not None:
+        hits, queries = moved(before, after, "prefix_hits_tokens"), moved(before, after, "prefix_queries_tokens")
     primed = primed_before(evidence).input_tokens
-    return None if hits is None or queries is None or queries <= primed else hits / (queries - primed)
+    if hits is not None and queries is not None and queries > primed:
+        return hits / (queries - primed)
+    served = evidence.records.select(evidence.records.ok & (evidence.records.input_tokens > 0))
+    if not (served.cached_tokens >= 0).any():
+        return None
+    # where some requests tell, those that do not found nothing: vLLM leaves a zero out
+    return float(np.maximum(served.cached_tokens, 0).sum()) / float(served.input_tokens.sum())
 
 
 def drained(evidence: Evidence) -> Check:
     """What was sent was answered: no queue was left behind when the stage ended."""
     left = int((evidence.records.status == "unfinished").sum())
     after = evidence.watch.after
+    if after is None and not left:
+        reason = evidence.watch.pages_reason or "the server's page was not read"
+        return unknown("drained", f"none unanswered; whether the server still works is not known: {reason}")
     server = int((after.running or 0) + (after.waiting or 0)) if after else 0
     return within("drained", left + server, 0.0, f"{left} unanswered, {server} left on the server")
 
@@ -246,6 +302,7 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     client_ceiling,
     client_busy,
     client_lag,
+    clock,
     in_flight,
     balance,
     stationary,

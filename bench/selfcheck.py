@@ -15,7 +15,7 @@ When the paced server itself falls behind its law, or the largest load is reache
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,7 @@ class Ceiling(Value):
     """Events that arrived per second, of those that the server would have sent had it never waited for the client."""
     workers: int
     wire: str
+    """How it was measured (`how_measured`): points that were measured otherwise are not judged by it."""
     capped: bool
     """True when no larger load could be tried fairly: the ceiling is at least this."""
     measured_at: str
@@ -124,6 +125,15 @@ def known_ceiling(cache: Path, *, workers: int = 1) -> Ceiling | None:
         return Ceiling.model_validate_json((cache / f"ceiling-{workers}.json").read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def how_measured(client: Mapping[str, object]) -> str:
+    """The way a client took and stamped what it saw: a ceiling holds for clients of the same way only.
+
+    >>> how_measured({"wire": "raw socket", "stamps": "kernel"})
+    'raw socket, kernel'
+    """
+    return f"{client.get('wire')}, {client.get('stamps')}"
 
 
 def errors(records: Records, truth: Truth, prompts: Prompts) -> Errors:
@@ -204,7 +214,7 @@ def _judged(run: StageRun, truth: Truth, now: str, workers: int, error_s: float)
             gap_error_p99_s=float(np.quantile(found.gap_s, 0.99)) if len(found.gap_s) else float("inf"),
             kept_share=arriving * float(spans_s.mean()) / (run.stage.load * tokens),
             workers=workers,
-            wire=f"{run.client['wire']}, {run.client['stamps']}",
+            wire=how_measured(run.client),
             capped=True,
             measured_at=now,
             client=run.client,

@@ -99,6 +99,12 @@ def chunk_gaps_s(records: Records) -> Floats:
     return np.maximum(gaps[inside], 0.0)
 
 
+def _counted(records: Records) -> NDArray[np.bool_]:
+    """Rows whose output tokens the server counted in `usage`."""
+    counted: NDArray[np.bool_] = records.output_tokens > 0
+    return counted
+
+
 def _begin_s(records: Records, scheduled: bool) -> Floats:
     return records.scheduled_s if scheduled else records.sent_s
 
@@ -216,14 +222,16 @@ def met(records: Records, slo: Slo, *, scheduled: bool) -> NDArray[np.bool_]:
     """Rows that were served within every limit."""
     good = records.ok
     for limit, values in _limited(records, slo, scheduled):
-        good = good & ~(values > limit)  # no TPOT (a single token) breaks no limit
+        good = good & ~(values > limit)  # NaN, the TPOT of a single token, breaks no limit
     return good
 
 
 def _limited(records: Records, slo: Slo, scheduled: bool) -> list[tuple[float, Floats]]:
+    """(limit, latencies) of each limit; a TPOT that is not known because nobody counted the tokens is a miss."""
+    tpot = np.where(records.ok & ~_counted(records), math.inf, tpot_s(records))
     pairs = (
         (slo.ttft_s, ttft_s(records, scheduled=scheduled)),
-        (slo.tpot_s, tpot_s(records)),
+        (slo.tpot_s, tpot),
         (slo.e2e_s, e2e_s(records, scheduled=scheduled)),
     )
     return [(limit, values) for limit, values in pairs if limit is not None]
@@ -274,8 +282,11 @@ def _judged(share: float, requests: int, n_eff: float, target: float) -> Attainm
 
 
 def joint_sample(records: Records, *, limit: int = 500, seed: int = 0, scheduled: bool = False) -> tuple[Sample, ...]:
-    """(TTFT, TPOT, E2E) of served requests in order of sending, thinned at random to `limit`."""
-    served = records.select(records.ok)
+    """(TTFT, TPOT, E2E) of served requests in order of sending, thinned at random to `limit`.
+
+    Requests whose tokens nobody counted are left out: a reader takes a missing TPOT for a single token's.
+    """
+    served = records.select(records.ok & _counted(records))
     if len(served) > limit:
         served = served.select(np.sort(np.random.default_rng([seed, 6]).choice(len(served), limit, replace=False)))
     columns = ttft_s(served, scheduled=scheduled), tpot_s(served), e2e_s(served, scheduled=scheduled)
@@ -316,16 +327,16 @@ def window_point(records: Records, window: Window, stage: Stage, *, seed: int = 
 
 
 def _shape(rows: Records, stage: Stage) -> Shape:
-    """Mean tokens as the server counted them; as asked where it did not say."""
+    """Mean tokens as the server counted them, as asked where it did not say; cached only what it says it found."""
     if not len(rows):
         from bench.schedule import plan
 
         asked = plan(stage)
-        columns = asked.input_tokens, asked.cached_tokens, asked.output_tokens
+        columns = asked.input_tokens, np.zeros(1), asked.output_tokens
     else:
         columns = (
             np.where(rows.input_tokens > 0, rows.input_tokens, rows.asked_input),
-            np.where(rows.cached_tokens >= 0, rows.cached_tokens, rows.asked_cached),
+            np.maximum(rows.cached_tokens, 0),
             np.where(rows.output_tokens > 0, rows.output_tokens, rows.asked_output),
         )
     inputs, cached, outputs = (float(column.mean()) for column in columns)

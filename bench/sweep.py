@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import stats
-from bench.bottleneck import CLIENT_CHECKS, queueing
+from bench.bottleneck import UNFAIR_CHECKS, queueing
 from bench.build import gather, point_of
 from bench.driver import Progress, run_stage
 from bench.evidence import Evidence
@@ -183,7 +183,7 @@ class Sweep:
     def _outcome(self, batches: list[Measured]) -> Outcome:
         """Over all batches of one rate, but for those that show the client and not the server."""
         slo = self.run.plan.slo
-        fair = [(one, names) for one in batches if not (names := one.failed_checks) & CLIENT_CHECKS]
+        fair = [(one, names) for one in batches if not (names := one.failed_checks) & UNFAIR_CHECKS]
         seen = [stats.attainment(one.evidence.records, one.evidence.window, slo, scheduled=True) for one, _ in fair]
         return rate_outcome(
             stats.pooled_attainment(seen, slo.attainment).outcome,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from bench import stats
 from bench.bottleneck import bottleneck
-from bench.build import gather
+from bench.build import gather, point_of
 from bench.driver import Target, run_stage
 from bench.evidence import Evidence
 from bench.gpu import Reading
@@ -130,7 +131,7 @@ CEILING = Ceiling(
     gap_error_p99_s=0.0001,
     kept_share=1.0,
     workers=1,
-    wire="raw",
+    wire="raw socket, kernel",
     capped=True,
     measured_at="2026-11-20",
     client={},
@@ -140,7 +141,7 @@ SOUND = Evidence(
     records=records(),
     window=stats.Window(5.0, 35.0),
     zero_unix_s=ZERO,
-    client={"cpu_share": 0.3},
+    client={"cpu_share": 0.3, "wire": "raw socket", "stamps": "kernel", "clock_step_s": 0.00002},
     watch=WATCH,
     ceiling=CEILING,
 )
@@ -152,6 +153,10 @@ def verdicts(evidence: Evidence) -> dict[str, Check]:
 
 def watch(**changes: Any) -> Callable[[], Evidence]:
     return lambda: replace(SOUND, watch=WATCH.model_copy(update=changes))
+
+
+def client(**changes: Any) -> Callable[[], Evidence]:
+    return lambda: replace(SOUND, client=SOUND.client | changes)
 
 
 def seen(stage: Stage = STAGE, **changes: Any) -> Callable[[], Evidence]:
@@ -173,11 +178,26 @@ def test_a_sound_stage_passes_everything() -> None:
     assert {name: check.verdict for name, check in found.items()} == dict.fromkeys(found, "pass")
 
 
+BLIND = watch(before=None, after=None, pages=(), pages_reason="/metrics has no vLLM numbers", readings=())
+
+
+def test_the_page_lists_every_check() -> None:
+    """docs/method.md: the checks, all of them, in the order in which curves have them."""
+    page = (Path(__file__).parents[1] / "docs" / "method.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"## The checks\n(.*?)\n## ", page, flags=re.DOTALL)
+    assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == [check.__name__ for check in CHECKS]
+
+
 FIRES: list[tuple[str, Callable[[], Evidence], str]] = [
     (
         "server_alive",
         watch(server_death="vLLM ended (exit status 3) while it was being measured"),
         "vLLM ended (exit status 3) while it was being measured",
+    ),
+    (
+        "server_alive",
+        watch(before=page(-1, COUNT + 1, running=0.0)),
+        "the server began anew: its counters fell",
     ),
     ("errors", seen(status=every(50, "http_500", "status")), "2.1% of the window's requests failed"),
     (
@@ -192,13 +212,32 @@ FIRES: list[tuple[str, Callable[[], Evidence], str]] = [
     ),
     (
         "client_busy",
-        lambda: replace(SOUND, client={"cpu_share": 0.95}),
+        client(cpu_share=0.95),
         "the busiest client process used 95% of a core",
     ),
     (
         "client_lag",
         seen(scheduled_s=lambda row: row["sent_s"] - 0.011),
         "99 % were sent within 11.0 ms",
+    ),
+    # sent before it was due: a clock that stepped, and as wrong as too late
+    (
+        "client_lag",
+        seen(scheduled_s=lambda row: row["sent_s"] + 0.5),
+        "99 % were sent within 500.0 ms",
+    ),
+    ("clock", client(clock_step_s=-0.5), "the client's clock stepped by -500.0 ms"),
+    ("clock", client(clock_step_s=0.0011), "the client's clock stepped by +1.1 ms"),
+    (
+        "clock",
+        client(clock_error_s=0.011),
+        "the client's clock stepped by +0.0 ms, workers' clocks agree within 11.0 ms",
+    ),
+    # there and back within the stage: the ends agree, the requests in between do not
+    (
+        "clock",
+        seen(first_token_s=lambda row: row["first_token_s"] - (0.5 if 20 < row["sent_s"] < 21 else 0)),
+        "the client's clock stepped by +0.0 ms; 7 requests have a first token from before they were sent",
     ),
     (
         "in_flight",
@@ -228,6 +267,8 @@ FIRES: list[tuple[str, Callable[[], Evidence], str]] = [
     ("server_latency", after(ttft_sum_s=0.11 * 2 * COUNT), "means: TTFT 100.00 ms (server 220.00 ms), TPOT 100.00 ms"),
     ("server_latency", after(tpot_sum_s=0.110 * COUNT), "means: TTFT 100.00 ms (server 100.00 ms), TPOT 100.00 ms"),
     ("server_latency", after(e2e_sum_s=0.44 * COUNT), "means: TTFT 100.00 ms (server 100.00 ms), TPOT 100.00 ms"),
+    ("server_latency", after(ttft_sum_s=(TTFT - 0.06) * COUNT), "means: TTFT 100.00 ms (server 40.00 ms), TPOT"),
+    ("request_timings", seen(server_ttft_s=TTFT - 0.08), "client minus server over 240 requests: TTFT +60.00 ms,"),
     ("request_timings", seen(server_queue_s=0.09), "client minus server over 240 requests: TTFT -60.00 ms, generation"),
     (
         "request_timings",
@@ -236,6 +277,27 @@ FIRES: list[tuple[str, Callable[[], Evidence], str]] = [
     ),
     ("tokens", after(output_tokens=TOKENS * COUNT - 1.0), f"input {100 * COUNT} (server {100 * COUNT}), output "),
     ("tokens", after(input_tokens=100.0 * COUNT + 1), f"input {100 * COUNT} (server {100 * COUNT + 1}), output "),
+    (
+        "tokens",
+        seen(input_tokens=-1, output_tokens=-1),
+        f"{COUNT} of {COUNT} served requests came without `usage`: their tokens are not known",
+    ),
+    (
+        "prefix_hits",
+        lambda: replace(warmed(), client=SOUND.client | WARMED | {"prime_error": "http_500: no"}),
+        "asked 48.0%, but the cache could not be warmed: http_500: no",
+    ),
+    (
+        "prefix_hits",
+        lambda: replace(BLIND(), records=records(asked_cached=48, cached_tokens=-1)),
+        "asked 48.0%, and nobody tells what was found in the cache",
+    ),
+    # no page, but `usage` tells
+    (
+        "prefix_hits",
+        lambda: replace(BLIND(), records=records(asked_cached=48, cached_tokens=40)),
+        "asked 48.0%, seen 40.0%",
+    ),
     ("prefix_hits", after(prefix_hits_tokens=100 * COUNT * 0.05), "asked 0.0%, seen 5.0%"),
     ("prefix_hits", seen(asked_cached=48), "asked 48.0%, seen 0.0%"),
     ("drained", after(waiting=2.0), "0 unanswered, 2 left on the server"),
@@ -277,11 +339,20 @@ def test_every_check_has_a_case_that_fires() -> None:
     assert {name for name, _, _ in FIRES} == {check.__name__ for check in CHECKS}
 
 
-BLIND = watch(before=None, after=None, pages=(), pages_reason="/metrics has no vLLM numbers", readings=())
 UNKNOWN: list[tuple[str, Callable[[], Evidence], str]] = [
     *(
         (name, BLIND, "/metrics has no vLLM numbers")
-        for name in ("in_flight", "server_latency", "tokens", "prefix_hits")
+        for name in ("server_alive", "in_flight", "server_latency", "tokens")
+    ),
+    (
+        "drained",
+        BLIND,
+        "none unanswered; whether the server still works is not known: /metrics has no vLLM numbers",
+    ),
+    (
+        "prefix_hits",
+        lambda: replace(BLIND(), records=records(cached_tokens=-1)),
+        "/metrics has no vLLM numbers",
     ),
     *(
         (name, watch(readings=(), gpu_reason="no GPU"), "no GPU")
@@ -299,10 +370,26 @@ UNKNOWN: list[tuple[str, Callable[[], Evidence], str]] = [
         lambda: replace(SOUND, ceiling=CEILING.model_copy(update={"streams": 3})),
         "4 streams and 40 events/s; within 1 ms the client holds 3 streams and 20000 events/s at least",
     ),
-    ("client_busy", lambda: replace(SOUND, client={}), "the client's processor share was not measured"),
+    ("client_busy", client(cpu_share=None), "the client's processor share was not measured"),
     ("stationary", lambda: replace(SOUND, window=stats.Window(5, 9)), "the window is shorter than "),
     ("tokens", seen(status=every(200, "reset", "status")), "failed requests have tokens that only the server counted"),
-    ("tokens", seen(output_tokens=-1), "one side did not count them"),
+    ("tokens", after(output_tokens=None), "the server did not count them"),
+    ("clock", lambda: replace(SOUND, client={}), "the client's clock was not watched"),
+    (
+        "client_ceiling",
+        client(wire="tls", stamps="clock at the read"),
+        "measured with tls, clock at the read, the ceiling with raw socket, kernel: unlike clients",
+    ),
+    (
+        "client_ceiling",
+        client(stamps="clock at the read"),
+        "measured with raw socket, clock at the read, the ceiling with raw socket, kernel: unlike clients",
+    ),
+    (
+        "client_ceiling",
+        seen(STAGE.model_copy(update={"turns": (2, 6)})),
+        "a conversation is decoded while it goes on; the ceiling's client decodes after",
+    ),
     ("request_timings", seen(server_queue_s=NAN), "the server tells no timings of single requests"),
     ("server_latency", after(ttft_count=COUNT - 1.0), f"the server counted {COUNT - 1.0} TTFT, the client {COUNT}"),
     # records from before priming was timed
@@ -414,9 +501,63 @@ def test_an_open_loop_is_judged_by_its_number_in_flight() -> None:
     assert {verdicts(replace(SOUND, stage=OPEN))[name].verdict for name in ("stationary", "balance")} == {"pass"}
 
 
+def front(late_s: float, scale: float = 1.0) -> Evidence:
+    """Everything `scale` times as long, and the server's own TTFT and E2E `late_s` shorter than the client's."""
+    times = {name: (lambda row, name=name: row[name] * scale) for name in ("sent_s", "scheduled_s", "end_s")}
+    times |= {name: (lambda row, name=name: row[name] * scale) for name in ("first_token_s", "last_token_s")}
+    told = {"server_ttft_s": TTFT * scale - 0.02 - late_s, "server_generation_s": (E2E - TTFT) * scale}
+    sums = {"ttft_sum_s": (TTFT * scale - late_s) * COUNT, "e2e_sum_s": (E2E * scale - late_s) * COUNT}
+    done = page(LOAD + 1, COUNT, running=0.0, tpot_sum_s=(E2E - TTFT) * scale / (TOKENS - 1) * COUNT, **sums)
+    watched = WATCH.model_copy(update={"after": done})
+    return replace(SOUND, records=records(**times, **told), watch=watched, window=stats.Window(5 * scale, 35 * scale))
+
+
+@pytest.mark.parametrize(("late_s", "scale", "verdict"), [(0.045, 1, "pass"), (0.06, 1, "fail"), (0.17, 20, "pass")])
+def test_both_witnesses_of_the_front_end_have_one_tolerance(late_s: float, scale: float, verdict: str) -> None:
+    """50 ms outside the engine, or a tenth of TTFT where that is more, by the sums and by the single requests alike."""
+    found = verdicts(front(late_s, scale))
+    assert {found[name].verdict for name in ("server_latency", "request_timings")} == {verdict}
+
+
+def test_a_restart_is_not_an_unknown_counter() -> None:
+    """A page that does not count requests leaves the server alive: it answered."""
+    assert verdicts(after(requests=None)())["server_alive"].verdict == "pass"
+    assert (
+        verdicts(replace(BLIND(), records=records(status=every(200, "unfinished", "status"))))["drained"].verdict
+        == "fail"
+    )
+
+
+def test_a_cache_that_usage_confirms_needs_no_page() -> None:
+    """vLLM leaves a zero out of `usage`: where other requests tell, that is a request that found nothing."""
+    told = records(asked_cached=48, cached_tokens=lambda row: 48 if row["request"] % 50 else -1)
+    assert verdicts(replace(BLIND(), records=told))["prefix_hits"].verdict == "pass"
+    half = records(asked_cached=48, cached_tokens=lambda row: 48 if row["request"] % 2 else -1)
+    assert verdicts(replace(BLIND(), records=half))["prefix_hits"].verdict == "fail"
+
+
+def test_cached_tokens_come_from_the_page_where_usage_is_silent() -> None:
+    """48 of 100 input tokens asked for and found, by the server's page alone; nothing is taken from what was asked."""
+    silent = replace(warmed(), records=records(asked_cached=60, cached_tokens=-1))
+    assert point_of(silent, before=None).shape.cached_tokens == pytest.approx(48)
+    blind = replace(BLIND(), records=silent.records)
+    assert point_of(blind, before=None).shape.cached_tokens == 0
+    assert not point_of(blind, before=None).usable
+
+
+def test_a_power_cap_alone_throttles_nothing() -> None:
+    """A GPU at its own power cap gives what it gives: no verdict against the point."""
+    assert verdicts(watch(readings=POWER)())["gpu_throttled"].verdict == "pass"
+
+
 QUEUED = tuple(page(at + 0.25, running=3.0, waiting=1.0) for at in range(int(LOAD)))
 FULL = tuple(page(at + 0.25, running=3.0, waiting=1.0, kv_cache_use=0.99) for at in range(int(LOAD)))
 POWER = tuple(reading(at, throttled=("SwPowerCap",)) for at in range(40))
+
+
+def capped(count: int) -> tuple[Reading, ...]:
+    """The power cap shows in so many of the window's thirty readings."""
+    return tuple(reading(at, throttled=("SwPowerCap",) if 5 <= at < 5 + count else ()) for at in range(40))
 
 
 @pytest.mark.parametrize(
@@ -427,10 +568,18 @@ POWER = tuple(reading(at, throttled=("SwPowerCap",)) for at in range(40))
         (lambda: SOUND, True, "compute"),
         (watch(pages=QUEUED), False, "queue"),
         (watch(pages=FULL), False, "kv_cache"),
+        # a full cache shows in preemptions even where the pages miss its peak
+        (watch(pages=QUEUED, after=page(LOAD + 1, COUNT, running=0.0, preemptions=3.0)), False, "kv_cache"),
+        (watch(after=page(LOAD + 1, COUNT, running=0.0, preemptions=3.0)), False, None),
         (watch(readings=POWER), True, "power"),
+        # capped in one reading of thirty, and in ten
+        (watch(readings=capped(1)), True, "compute"),
+        (watch(readings=capped(10)), True, "power"),
         # a power cap below saturation holds nothing back
         (watch(readings=POWER), False, None),
-        (lambda: replace(SOUND, client={"cpu_share": 0.99}), True, "client"),
+        (client(cpu_share=0.99), True, "client"),
+        # a clock that stepped makes the point unusable, and held nothing back
+        (client(clock_step_s=0.5), True, "compute"),
         # without pages nobody can tell a queue from compute
         (BLIND, True, "unknown"),
     ],

@@ -194,6 +194,33 @@ def test_a_single_token_breaks_no_tpot_limit() -> None:
     assert stats.met(one, Slo(tpot_s=0.001), scheduled=False).tolist() == [True]
 
 
+def test_a_count_that_nobody_told_meets_no_tpot_limit() -> None:
+    """Without `usage` TPOT may be anything: a miss where TPOT is limited, and served in time where it is not."""
+    rows = [{"sent": k / 10, "first": k / 10 + 0.5, "last": k / 10 + 2.5, "tokens": 5} for k in range(20)]
+    records = made(*rows[:10], *(row | {"output_tokens": -1} for row in rows[10:]))
+    window = Window(0.0, 2.0)
+    assert stats.attainment(records, window, Slo(ttft_s=1, tpot_s=60), scheduled=False).share == 0.5
+    assert stats.attainment(records, window, Slo(ttft_s=1), scheduled=False).share == 1.0
+    silent = made(*(row | {"output_tokens": -1} for row in rows))
+    told = stats.attainment(silent, window, Slo(ttft_s=1, tpot_s=60, attainment=0.5), scheduled=False)
+    assert (told.share, told.outcome) == (0.0, "fail")
+
+
+def test_the_sample_holds_no_request_of_unknown_tokens() -> None:
+    """A missing TPOT says a single token to whoever reads the sample, and a single token meets every TPOT limit."""
+    records = made(ONE, ONE | {"tokens": 1}, ONE | {"output_tokens": -1})
+    assert [one.tpot_s for one in stats.joint_sample(records)] == [0.5, None]
+
+
+def test_cached_tokens_are_those_that_were_told() -> None:
+    """Asked for is not found: where the server tells of no cached tokens the shape has none."""
+    asked = ONE | {"asked_cached": 8}
+    told = made(asked | {"cached_tokens": 6}, asked | {"cached_tokens": 2})
+    assert stats.window_point(told, Window(0.0, 4.0), closed()).shape.cached_tokens == 4
+    silent = made(asked, asked)
+    assert stats.window_point(silent, Window(0.0, 4.0), closed()).shape.cached_tokens == 0
+
+
 def test_open_loop_attainment_counts_the_wait_before_sending() -> None:
     """A request scheduled a second before it was sent has missed a limit of one second."""
     late = made(ONE | {"scheduled_s": 0.0})
