@@ -13,6 +13,8 @@ VLLM_PYTHON ?= $(PYTHON)
 # One more package index, for `torch==...+cpu`.
 EXTRA_INDEX ?=
 PYTEST_ARGS ?=
+# Two processes: the tests of `bench` mostly wait. tests/conftest.py tells what runs beside what.
+TEST_PROCESSES ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 VENV := .venv
 VLLM_VENV := .venv-vllm
@@ -34,7 +36,7 @@ demo: $(VENV)/.installed
 	$(BIN)/planner solve examples/forecast.csv
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(TEST_PROCESSES) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -41,7 +41,7 @@ def solved() -> tuple[Case, Solution, Plan]:
 @pytest.fixture(scope="module")
 def others(solved: tuple[Case, Solution, Plan]) -> dict[str, Baseline]:
     case, _, plan = solved
-    return {other.name: other for other in baselines(case, gap=0.002, time_limit_s=60, last=plan)}
+    return {other.name: other for other in baselines(case, gap=0.002, time_limit_s=24, last=plan)}
 
 
 def test_no_strategy_is_cheaper_than_what_is_proven(

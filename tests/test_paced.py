@@ -36,12 +36,15 @@ def page(url: str, path: str) -> str:
 
 
 def test_ttft_grows_with_the_tokens_that_are_not_cached() -> None:
-    """TTFT = 20 ms + 1 ms for each of 100 input tokens; when 96 of them are cached, for 4."""
+    """TTFT = 20 ms + 1 ms for each of 100 input tokens; when 96 of them are cached, for 4: the soonest of five, since
+    whoever shares the cores can only add."""
+    prompts = [[first, *range(99)] for first in range(1000, 1005)]
     with paced(Law(ttft_s=0.02, ttft_per_token_s=0.001, tpot_s=0.001), "--prefix-cache") as url:
-        cold, warm = ask(url), ask(url)
-    assert cold[1] == pytest.approx(0.12, abs=0.02)
-    assert warm[1] == pytest.approx(0.024, abs=0.02)
-    assert (cold[0].cached_tokens, warm[0].cached_tokens) == (0, 96)
+        cold, warm = ([ask(url, prompt=prompt) for prompt in prompts] for _ in range(2))
+    assert min(ttft_s for _, ttft_s in cold) == pytest.approx(0.12, abs=0.02)
+    assert min(ttft_s for _, ttft_s in warm) == pytest.approx(0.024, abs=0.02)
+    assert {reply.cached_tokens for reply, _ in cold} == {0}
+    assert {reply.cached_tokens for reply, _ in warm} == {96}
 
 
 def test_only_so_many_run_and_the_rest_wait() -> None:

@@ -119,8 +119,10 @@ def test_nothing_planned_cannot_be_split() -> None:
         Part(0, 1, 1, 0)
 
 
-def _folder(tmp_path: Path) -> tuple[Path, Plan, HourTable]:
+@pytest.fixture(scope="module")
+def last_review(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plan, HourTable]:
     """Last quarter's review: a plan whose workloads and hours agree."""
+    folder = tmp_path_factory.mktemp("last") / "2026-Q3"
     table = hours(336)
     made = plan("2026-Q3")
     requests = table.demand.sum(axis=0).tolist()
@@ -129,8 +131,8 @@ def _folder(tmp_path: Path) -> tuple[Path, Plan, HourTable]:
         for w, r, t in zip(made.workloads, requests, table.tokens_per_request.tolist(), strict=True)
     )
     made = made.model_copy(update={"workloads": workloads, "horizon_hours": 336})
-    write_review(made, table, tmp_path / "last")
-    return tmp_path / "last", made, table
+    write_review(made, table, folder)
+    return folder, made, table
 
 
 def _usage(path: Path, table: HourTable, factor: float, usd: float | None) -> Path:
@@ -147,9 +149,9 @@ def _usage(path: Path, table: HourTable, factor: float, usd: float | None) -> Pa
     return path
 
 
-def test_actuals_as_planned_and_half_as_much_again(tmp_path: Path) -> None:
+def test_actuals_as_planned_and_half_as_much_again(tmp_path: Path, last_review: tuple[Path, Plan, HourTable]) -> None:
     """Half as much again is a volume effect of half the planned cost, less what commitments did not cost again."""
-    folder, made, table = _folder(tmp_path)
+    folder, made, table = last_review
     usage = _usage(tmp_path / "usage.csv", table, 1.5, 40_000.0)
     told = since(read_last(folder, (usage,)), made.prices)
     assert (told.start, told.end) == ("2027-01-04T00:00:00+00:00", "2027-01-11T00:00:00+00:00")
@@ -168,9 +170,11 @@ def test_actuals_as_planned_and_half_as_much_again(tmp_path: Path) -> None:
         assert miss.actual_tokens == pytest.approx(1.5 * miss.planned_tokens)
 
 
-def test_a_commitment_is_judged_by_the_work_that_came(tmp_path: Path) -> None:
+def test_a_commitment_is_judged_by_the_work_that_came(
+    tmp_path: Path, last_review: tuple[Path, Plan, HourTable]
+) -> None:
     """Paid: its cost in the period. Worth: its tokens at the cheapest API, no more than its GPUs can do."""
-    folder, made, table = _folder(tmp_path)
+    folder, made, table = last_review
     told = since(read_last(folder, (_usage(tmp_path / "u.csv", table, 0.5, 1.0),)), made.prices)
     server = next(h for h in told.hindsights if h.name == "h100 server of 8")
     assert server.paid_usd == pytest.approx(130_000 / 2)
@@ -179,9 +183,11 @@ def test_a_commitment_is_judged_by_the_work_that_came(tmp_path: Path) -> None:
     assert more.hindsights[0].worth_usd == pytest.approx(0.6 * 46_000 / 2 / 0.81 * 0.9)
 
 
-def test_a_commitment_is_judged_by_gpus_on_demand_where_they_were_cheaper(tmp_path: Path) -> None:
+def test_a_commitment_is_judged_by_gpus_on_demand_where_they_were_cheaper(
+    tmp_path: Path, last_review: tuple[Path, Plan, HourTable]
+) -> None:
     """GPUs by the hour at a tenth of the API's price: they are named, and the work is worth that price."""
-    folder, made, table = _folder(tmp_path)
+    folder, made, table = last_review
     last = read_last(folder, (_usage(tmp_path / "u.csv", table, 1.0, 1.0),))
     (volume,) = last.plan.volumes
     hourly = volume.ways[2].model_copy(update={"usd_per_gpu_h": 0.05})
@@ -197,9 +203,9 @@ def test_a_commitment_is_judged_by_gpus_on_demand_where_they_were_cheaper(tmp_pa
     assert told.hindsights[0].worth_usd == pytest.approx(tokens / 1e6 / 2 * price, rel=1e-6)
 
 
-def test_a_focus_bill_is_read(tmp_path: Path) -> None:
+def test_a_focus_bill_is_read(tmp_path: Path, last_review: tuple[Path, Plan, HourTable]) -> None:
     """Effective cost where there is one, no taxes, and the share of a charge that lies inside the period."""
-    folder, made, table = _folder(tmp_path)
+    folder, made, table = last_review
     bill = tmp_path / "focus.csv"
     bill.write_text(
         "ProviderName,ServiceName,ChargeCategory,BillingCurrency,BilledCost,EffectiveCost,ChargePeriodStart,ChargePeriodEnd\n"
@@ -223,9 +229,9 @@ def test_a_focus_bill_is_read(tmp_path: Path) -> None:
     assert Charge(START, START, "x", 5.0).inside(START, START + timedelta(1)) == 5.0
 
 
-def test_prices_that_moved_went_and_came(tmp_path: Path) -> None:
+def test_prices_that_moved_went_and_came(tmp_path: Path, last_review: tuple[Path, Plan, HourTable]) -> None:
     """The same offer at two prices, one that is gone, one that is new."""
-    folder, made, _ = _folder(tmp_path)
+    folder, made, _ = last_review
     owned, reserved, hourly, api, other = made.prices
     now = (
         owned,
@@ -243,9 +249,9 @@ def test_prices_that_moved_went_and_came(tmp_path: Path) -> None:
     assert told.start is None
 
 
-def test_faults_in_actuals_are_told(tmp_path: Path) -> None:
+def test_faults_in_actuals_are_told(tmp_path: Path, last_review: tuple[Path, Plan, HourTable]) -> None:
     """Both kinds of file, every fault with its line; a period that the plan does not know."""
-    folder, _, _ = _folder(tmp_path)
+    folder, _, _ = last_review
     bad, other, euro = tmp_path / "bad.csv", tmp_path / "other.csv", tmp_path / "euro.csv"
     bad.write_text(
         "timestamp,workload,requests,input_tokens,output_tokens\nx,a,1,1,1\n2027-01-04,a,-1,1,1\n", encoding="utf-8"
@@ -269,9 +275,9 @@ def test_faults_in_actuals_are_told(tmp_path: Path) -> None:
         since(read_last(folder, (early,)), ())
 
 
-def test_the_report_says_what_changed(tmp_path: Path) -> None:
+def test_the_report_says_what_changed(tmp_path: Path, last_review: tuple[Path, Plan, HourTable]) -> None:
     """Cost, effects, forecast, hindsight and prices as tables; names stay text."""
-    folder, made, table = _folder(tmp_path)
+    folder, made, table = last_review
     told = since(read_last(folder, (_usage(tmp_path / "u.csv", table, 1.5, 4e4),)), made.prices)
     sections = {section.title: section for section in changes(made.model_copy(update={"since": told}))}
     assert list(sections) == [

@@ -76,7 +76,7 @@ def test_each_driver_moves_its_figures_and_no_others() -> None:
 @pytest.fixture(scope="module")
 def moved(example_case: Case) -> tuple[Solution, tuple[Sensitivity, ...]]:
     base = solve(example_case.problem, gap=0.005)
-    return base, sensitivities(example_case, base, gap=0.01, time_limit_s=10.0, drivers=MOVED)
+    return base, sensitivities(example_case, base, gap=0.01, time_limit_s=3.0, drivers=MOVED)
 
 
 def test_a_better_world_never_costs_more(moved: tuple[Solution, tuple[Sensitivity, ...]]) -> None:

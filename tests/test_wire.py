@@ -366,8 +366,8 @@ def test_a_base_url_may_have_a_path() -> None:
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
-def test_https_is_read_too(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same stream through TLS: all tokens, increasing stamps; an unknown certificate is refused."""
+def test_https_is_read_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream through TLS: all tokens, increasing stamps; an unknown certificate is refused."""
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     named = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
@@ -375,12 +375,16 @@ def test_https_is_read_too(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     listener = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=_tls_proxy, args=(listener, context, url), daemon=True)
-    thread.start()
-    base = f"https://localhost:{listener.getsockname()[1]}"
-    assert ask(base, timeout_s=5).reply.status == "unreachable"
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    reply = ask(base, timeout_s=5).reply
+    # far apart, so that a proxy which was kept waiting for a core passes on one token at a time all the same
+    with paced(Law(ttft_s=0.02, tpot_s=0.05)) as slow:
+        thread = threading.Thread(target=_tls_proxy, args=(listener, context, slow), daemon=True)
+        thread.start()
+        base = f"https://localhost:{listener.getsockname()[1]}"
+        with monkeypatch.context() as unknown:
+            unknown.delenv("SSL_CERT_FILE")
+            assert ask(base, timeout_s=5).reply.status == "unreachable"
+        reply = ask(base, timeout_s=5).reply
     listener.close()
     thread.join(5)
     assert (reply.status, len(reply.chunk_ns), reply.output_tokens) == ("ok", TOKENS, TOKENS)
