@@ -16,7 +16,7 @@ each have one core. Per client, in one run and therefore comparable:
     python benchmarks/client_truth.py --vllm-python PATH     # and `vllm bench serve` of that environment
     python benchmarks/client_truth.py --peers ENVIRONMENT    # and GuideLLM and AIPerf where they are installed there
 
-The servers's own lateness against its law is printed too: on a busy machine trust the ratios, not the milliseconds.
+The server's own lateness against its law is printed too: on a busy machine trust the ratios, not the milliseconds.
 """
 
 from __future__ import annotations
