@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from bench.meant import TINY, Model, model_meant, served_model
 from bench.order import Address, parse_address
-from bench.passed import ServerEnvironment, argument_faults, server_environment
+from bench.passed import ServerEnvironment, argument_faults, body_fields, server_environment
 from bench.plan import RunPlan, parse_arrivals, parse_shape, parse_turns
 from bench.server import ServerSpec
 from hardware_profiles.facts import gpus
@@ -47,6 +47,8 @@ class Asked:
     endpoint: str | None = None
     api: str = "completions"
     key_env: str | None = None
+    limit_field: str = "max_tokens"
+    body: tuple[str, ...] = ()
     vocab_size: int | None = None
     server_python: str = "python3"
     server_args: tuple[str, ...] = ()
@@ -82,65 +84,58 @@ def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan
     faults = [*_split_faults(asked), *(() if asked.endpoint else argument_faults(asked.server_args, asked.weights))]
     named = _or_faults(faults, lambda: gpu_name(asked.gpu, gpus(asked.profiles)))
     model = _or_faults(faults, lambda: served_model(asked) if asked.endpoint else model_meant(asked, folder))
+    target = _or_faults(faults, lambda: _target(asked, model)) if model else None
     handed_on = _or_faults(faults, lambda: server_environment(asked.server_env))
-    if model and not asked.endpoint and asked.api == "chat" and not model.tokenizer:
-        remedy = "leave out --api chat: completions send token ids; or name a folder that has a tokenizer: --model-path"
-        faults.append(Fault("chat needs a tokenizer, and this model has none", remedy, column="--api", value=asked.api))
+    load = {name: _or_faults(faults, make) for name, make in _typed_loads(asked).items()}
     if faults or named is None or model is None or handed_on is None:
         raise InputError(*faults)
     gpu, gpu_note = named
     on_cpu = gpu == CPU and asked.endpoint is None
     server_cpus, client_cpus = split_cores(cores, asked.workers) if on_cpu else ((), ())
-    weights = "dummy" if asked.model == TINY and not asked.endpoint else asked.weights
+    weights = None if asked.endpoint else "dummy" if asked.model == TINY else asked.weights
+    told = {
+        "model": model.name,
+        "gpu": gpu,
+        "gpu_count": asked.gpu_count,
+        "tensor_parallel": _tensor_parallel(asked),
+        "pipeline_parallel": asked.pipeline_parallel,
+        "data_parallel": asked.data_parallel,
+        "precision": model.precision,
+        "weights": weights,
+        "model_source": model.source,
+        "server": _server(asked, model, weights, handed_on, server_cpus, on_cpu=on_cpu) if weights else None,
+        "target": target,
+        "client_cpus": client_cpus,
+        "notes": tuple(note for note in (gpu_note, *model.notes) if note),
+    }
     try:
-        plan = RunPlan.model_validate(
-            {
-                "model": model.name,
-                "gpu": gpu,
-                "gpu_count": asked.gpu_count,
-                "tensor_parallel": _tensor_parallel(asked),
-                "pipeline_parallel": asked.pipeline_parallel,
-                "data_parallel": asked.data_parallel,
-                "precision": model.precision,
-                "weights": None if asked.endpoint else weights,
-                "model_source": model.source,
-                "server": None
-                if asked.endpoint
-                else _server(asked, model, weights, handed_on, server_cpus, on_cpu=on_cpu),
-                "target": _target(asked, model),
-                "shapes": tuple(parse_shape(text) for text in asked.shapes),
-                "cached_share": asked.cached_share,
-                "max_load": asked.max_load,
-                "loads": tuple(sorted(set(asked.loads))),
-                "rate_search": asked.rate_search,
-                "rates_per_s": asked.rates_per_s,
-                "arrivals": parse_arrivals(asked.arrivals),
-                "turns": parse_turns(asked.turns),
-                "think_s": asked.think_s,
-                "slo": {
-                    "ttft_s": asked.ttft_s,
-                    "tpot_s": asked.tpot_s,
-                    "e2e_s": asked.e2e_s,
-                    "attainment": asked.attainment,
-                },
-                "pace": {
-                    "stage_s": asked.stage_s,
-                    "warm_up_s": asked.warm_up_s,
-                    "width": asked.width,
-                    "rate_requests": asked.rate_requests,
-                    "rate_stages": asked.rate_stages,
-                },
-                "seed": asked.seed,
-                "workers": asked.workers,
-                "remote_workers": asked.remote_workers,
-                "bind": parse_address(asked.bind, "--bind") if asked.remote_workers else Address(),
-                "client_cpus": client_cpus,
-                "notes": tuple(note for note in (gpu_note, *model.notes) if note),
-            }
-        )
+        plan = RunPlan.model_validate({**told, **load, **_plain(asked)})
     except ValidationError as error:
         raise InputError(*(_fault(detail) for detail in error.errors(include_url=False))) from None
     return plan, model.make
+
+
+def _typed_loads(asked: Asked) -> dict[str, Callable[[], object]]:
+    """What of the load is typed in a form of its own."""
+    return {
+        "shapes": lambda: tuple(parse_shape(text) for text in asked.shapes),
+        "arrivals": lambda: parse_arrivals(asked.arrivals),
+        "turns": lambda: parse_turns(asked.turns),
+        "bind": lambda: parse_address(asked.bind, "--bind") if asked.remote_workers else Address(),
+    }
+
+
+def _plain(asked: Asked) -> dict[str, object]:
+    """What is taken as it was typed."""
+    same = ("cached_share", "max_load", "rate_search", "rates_per_s", "think_s", "seed", "workers", "remote_workers")
+    slo = ("ttft_s", "tpot_s", "e2e_s", "attainment")
+    pace = ("stage_s", "warm_up_s", "width", "rate_requests", "rate_stages")
+    return {
+        **{name: getattr(asked, name) for name in same},
+        "loads": tuple(sorted(set(asked.loads))),
+        "slo": {name: getattr(asked, name) for name in slo},
+        "pace": {name: getattr(asked, name) for name in pace},
+    }
 
 
 def _or_faults(faults: list[Fault], make: Callable[[], Result]) -> Result | None:
@@ -223,10 +218,18 @@ def _target(asked: Asked, model: Model) -> dict[str, object]:
         what = "this environment variable is not set"
         raise InputError(Fault(what, "export the endpoint's key in it", column="--key-env", value=asked.key_env))
     text = asked.api == "chat"
+    if text and not asked.endpoint and not model.tokenizer:
+        remedy = "leave out --api chat: completions send token ids; or name a folder that has a tokenizer: --model-path"
+        raise InputError(Fault("chat needs a tokenizer, and this model has none", remedy, column="--api", value="chat"))
+    if asked.limit_field != "max_tokens" and not text:
+        what, remedy = "completions know max_tokens only", "leave it out, or ask for --api chat"
+        raise InputError(Fault(what, remedy, column="--limit-field", value=asked.limit_field))
     return {
         "url": url,
         "model": asked.model if asked.endpoint else model.name,
         "api": asked.api,
+        "limit_field": asked.limit_field,
+        "more_fields": body_fields(asked.body),
         "vocab_size": None if text else asked.vocab_size or model.vocabulary,
         "key_env": asked.key_env,
     }

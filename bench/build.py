@@ -180,6 +180,11 @@ def _client(run: RunFile, gathered: list[Evidence]) -> dict[str, str | float | i
         "warm_up_s": pace.warm_up_s,
         "width": pace.width,
     }
+    target = run.plan.target
+    if target.more_fields:
+        asked["body"] = json.dumps(target.more_fields, sort_keys=True)
+    if target.limit_field != "max_tokens":
+        asked["limit_field"] = target.limit_field
     if run.plan.turns[1] > 1:
         asked |= {"turns": "-".join(map(str, run.plan.turns)), "think_s": run.plan.think_s}
     searched = {f"slo_{name}": value for name, value in slo.model_dump().items()} if run.plan.rate_search else {}

@@ -38,6 +38,10 @@ def run(
     endpoint: Annotated[str | None, typer.Option(help="Measure this server instead of starting one.")] = None,
     api: Annotated[str, typer.Option(help="`completions` (token ids) or `chat`.")] = "completions",
     key_env: Annotated[str | None, typer.Option(help="Environment variable with the endpoint's key.")] = None,
+    limit_field: Annotated[
+        str, typer.Option(help="The body's output limit: `max_tokens` or, chat, `max_completion_tokens`.")
+    ] = "max_tokens",
+    body: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, a further field of each request.")] = None,
     vocab_size: Annotated[int | None, typer.Option(min=2, help="Token ids to send; default: from our facts.")] = None,
     server_python: Annotated[str, typer.Option(help="Python of the environment that has vLLM.")] = "python3",
     server_env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, or NAME of a variable to hand on.")] = None,
@@ -88,6 +92,8 @@ def run(
         endpoint=endpoint,
         api=api,
         key_env=key_env,
+        limit_field=limit_field,
+        body=tuple(body or ()),
         vocab_size=vocab_size,
         server_python=server_python,
         server_args=tuple(context.args),

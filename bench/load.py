@@ -286,11 +286,12 @@ def _body_around(order: Order) -> tuple[bytes, bytes]:
     if target.return_token_ids or (target.engine == "vllm" and order.stage.turns[1] > 1):
         body["return_token_ids"] = True
     front = orjson.dumps({**body, **target.more_fields})[:-1]
+    limit = b',"%b":' % target.limit_field.encode()
     if target.api == "chat" and order.stage.turns[1] > 1:
-        return front + b',"messages":', b',"max_tokens":'
+        return front + b',"messages":', limit
     if target.api == "chat":
-        return front + b',"messages":[{"role":"user","content":', b'}],"max_tokens":'
-    return front + b',"prompt":', b',"max_tokens":'
+        return front + b',"messages":[{"role":"user","content":', b"}]" + limit
+    return front + b',"prompt":', limit
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from bench.records import Records
 from bench.schedule import Stage
@@ -31,7 +31,9 @@ class Target(Value):
     """`vllm` also sends `ignore_eos`; other servers may reject fields they do not know."""
     return_token_ids: bool = False
     """Ask vLLM for token ids. Off: vLLM then echoes the whole prompt in the first chunk, which users do not ask for."""
-    more_fields: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What the output limit is called: OpenAI's reasoning models refuse the first, other servers know no second."""
+    more_fields: dict[str, JsonValue] = Field(default_factory=dict)
     """Further fields of the request body: `temperature`, `cache_salt`, ..."""
     timeout_s: Positive = 300.0
     """Per request, from its send."""

@@ -1,4 +1,4 @@
-"""What a user hands on to vLLM, `--server-env` and what stands after `--`: what it may not say, and what it says.
+"""What a user hands on, to vLLM (`--server-env`, what stands after `--`) and with each request (`--body`).
 
 Why: vLLM takes the last of two equal arguments, so one after `--` could move the server off loopback, load another
 model or use more GPUs than the curve names; and what is written into a run's folder must hold no key. So those are
@@ -7,6 +7,7 @@ refused, also with underscores for hyphens or cut short, since vLLM (argparse) u
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,12 @@ _TAKEN = {
 }
 """Options that are ours to state -> the remedy."""
 _ORDER = "CUDA_DEVICE_ORDER"
+
+_STATED_FIELDS = {
+    *("model", "stream", "stream_options", "prompt", "messages"),
+    *("max_tokens", "max_completion_tokens", "n", "return_token_ids"),
+}
+"""Of a request's body."""
 
 _QUANTISED = {
     "fp8": ("fp8", "fbgemm_fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "deepseek_v4_fp8", "mxfp8"),
@@ -139,3 +146,34 @@ def server_environment(texts: tuple[str, ...], outer: Mapping[str, str] = os.env
 def not_set(name: str) -> tuple[str, str]:
     """What to say of a variable that is to be handed on and is not there, and the remedy."""
     return "this environment variable is not set", f"export {name}, or leave it out"
+
+
+def body_fields(texts: tuple[str, ...]) -> dict[str, object]:
+    """`NAME=VALUE` of request bodies, values as JSON where they are; `InputError` for what is ours to state, or secret.
+
+    >>> body_fields(("temperature=0", "reasoning_effort=low", 'extra={"a": [1]}'))
+    {'temperature': 0, 'reasoning_effort': 'low', 'extra': {'a': [1]}}
+    """
+    found: dict[str, object] = {}
+    faults: list[Fault] = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            faults.append(Fault("not NAME=VALUE", "write it like temperature=0", column="--body", value=name))
+        elif name in _STATED_FIELDS:
+            faults.append(Fault("is for bench to state", "leave it out", column="--body", value=name))
+        elif holds_secret(f"--{name}") or holds_secret(value):
+            remedy = "leave it out; the endpoint's key is sent by --key-env"
+            faults.append(Fault("would stand in the run's files", remedy, column="--body", value=name))
+        else:
+            found[name] = _json_or_text(value)
+    if faults:
+        raise InputError(*faults)
+    return found
+
+
+def _json_or_text(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
