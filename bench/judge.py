@@ -257,13 +257,13 @@ def prefix_hits(evidence: Evidence) -> Check:
     trouble, got = primed_before(evidence).trouble, hit_rate(evidence)
     sent = evidence.records.select(~np.isnan(evidence.records.sent_s))
     asked = float(sent.asked_cached.sum()) / max(1, int(sent.asked_input.sum()))
-    if trouble:
-        return verdict_of("prefix_hits", False, f"asked {asked:.1%}, but the cache could not be warmed: {trouble}")
+    warming = f"; a request that should warm it failed ({trouble})" if trouble else ""
     if got is None and asked:
-        return verdict_of("prefix_hits", False, f"asked {asked:.1%}, and nobody tells what was found in the cache")
+        told = f"asked {asked:.1%}, and nobody tells what was found in the cache{warming}"
+        return verdict_of("prefix_hits", False, told)
     if got is None:
         return unknown("prefix_hits", evidence.watch.pages_reason or "the server looked nothing up in its cache")
-    return within("prefix_hits", abs(asked - got), PREFIX_SHARE, f"asked {asked:.1%}, seen {got:.1%}")
+    return within("prefix_hits", abs(asked - got), PREFIX_SHARE, f"asked {asked:.1%}, seen {got:.1%}{warming}")
 
 
 def hit_rate(evidence: Evidence) -> float | None:

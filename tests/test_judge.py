@@ -284,13 +284,17 @@ FIRES: list[tuple[str, Callable[[], Evidence], str]] = [
     ),
     (
         "prefix_hits",
-        lambda: replace(warmed(), client=SOUND.client | WARMED | {"prime_error": "http_500: no"}),
-        "asked 48.0%, but the cache could not be warmed: http_500: no",
+        lambda: replace(
+            warmed(prefix_hits_tokens=40.0 * COUNT), client=SOUND.client | WARMED | {"prime_error": "reset"}
+        ),
+        "asked 48.0%, seen 40.0%; a request that should warm it failed (reset)",
     ),
     (
         "prefix_hits",
-        lambda: replace(BLIND(), records=records(asked_cached=48, cached_tokens=-1)),
-        "asked 48.0%, and nobody tells what was found in the cache",
+        lambda: replace(
+            BLIND(), records=records(asked_cached=48, cached_tokens=-1), client=SOUND.client | {"prime_error": "reset"}
+        ),
+        "asked 48.0%, and nobody tells what was found in the cache; a request that should warm it failed (reset)",
     ),
     # no page, but `usage` tells
     (
@@ -371,7 +375,7 @@ UNKNOWN: list[tuple[str, Callable[[], Evidence], str]] = [
         "4 streams and 40 events/s; within 1 ms the client holds 3 streams and 20000 events/s at least",
     ),
     ("client_busy", client(cpu_share=None), "the client's processor share was not measured"),
-    ("stationary", lambda: replace(SOUND, window=stats.Window(5, 9)), "the window is shorter than "),
+    ("stationary", lambda: replace(SOUND, window=stats.Window(5, 6)), "the window "),
     ("tokens", seen(status=every(200, "reset", "status")), "failed requests have tokens that only the server counted"),
     ("tokens", after(output_tokens=None), "the server did not count them"),
     ("clock", lambda: replace(SOUND, client={}), "the client's clock was not watched"),
