@@ -25,6 +25,7 @@ from planner.prices import PriceBook
 from planner.problem import Array, Blocks, Deployment, Limit, Problem
 from planner.rented import rented_rows, spot_allowed
 from planner.shapes import shape_classes
+from planner.starting import start_notes
 from planner.supplies import (
     EndpointInfo,
     OfferInfo,
@@ -249,6 +250,7 @@ def supply_notes(
         yield "Where the price book states no stock, rented GPUs and APIs are assumed to be there when they are wanted."
     yield from _lead_notes(offers, span)
     yield from _spot_notes(book, plan)
+    yield from start_notes(plan.policy.start_minutes, deployments, offers)
     for row in rented_rows(book, plan):
         if row.scheme == "commitment" and row.gpus_per_unit > 1:
             yield (

@@ -287,6 +287,21 @@ def test_what_no_api_can_take_over_is_kept_warm(tmp_path: Path) -> None:
     assert alone.plan.cost_usd > 5 * cold.plan.cost_usd
 
 
+@pytest.mark.parametrize(
+    ("policy", "counted"), [("", "counts none"), ("start_minutes = 2.0\n", "counts 2"), ("start_minutes = 4.0\n", None)]
+)
+def test_a_measured_start_that_is_not_counted_is_told(tmp_path: Path, policy: str, counted: str | None) -> None:
+    """Where GPUs are switched on by the hour, and only where more was seen than the plan counts."""
+    seen = curve()
+    seen = seen.model_copy(update={"conditions": seen.conditions.model_copy(update={"start_up_s": 200.0})})
+    case = stated(write(tmp_path, plan=PLAN + MONTH + RENTED + policy, curves=[seen], offers=[on_demand()]))
+    note = (
+        f"{MODEL} on 1x {GPU} took 3.3 minutes to start where it was measured; for GPUs by the hour the plan {counted} "
+        "(start_minutes in plan.toml's [policy])."
+    )
+    assert [told for told in case.notes if "minutes to start" in told] == ([note] if counted else [])
+
+
 def test_what_is_rented_by_the_hour_starts_in_time(tmp_path: Path) -> None:
     """With minutes of start-up the GPU for two busy hours is paid for one hour more each time; without, it is not."""
     day = forecast(24, {"chat": [PER_GPU_H if hour in {3, 9} else 0.0 for hour in range(24)]})
