@@ -111,9 +111,9 @@ def dispatch(hours: Hours, fleet: Fleet, blocks: Blocks) -> Priced:
         row_epoch.append(np.full(len(optima.dual), m))
         prices.append(hours.tariff.from_duals(m, names, optima.dual))
         worth.append(hours.tariff.worth(m, prices[-1]))
-        earned, fixed = hours.tariff.earned(m, prices[-1])
-        unit.append(earned)
-        limit.append(fixed)
+        above = hours.tariff.above_use(m, prices[-1])
+        unit.append(np.where(hours.tariff.bought, above, 0.0))
+        limit.append(hours.tariff.stock_usd(above) + hours.tariff.limits_usd(prices[-1]))
     return Priced(
         matrix, reduced, blocks.epoch, x, usd, row, np.concatenate(row_epoch), Prices.join(prices),
         np.vstack(worth), np.vstack(unit), np.concatenate(limit),

@@ -17,7 +17,7 @@ from planner.dispatch import Dispatch, Hours, Priced, same_prices
 from planner.partition import earnings
 from planner.problem import Array, Blocks, Ints
 from planner.solver import Fleet
-from planner.trees import Asked, Hour, Terms, Tree, bounds, grow, nearest
+from planner.trees import Asked, Hour, Steps, Terms, Tree, bounds, grow, nearest, steps_of
 
 _CANDIDATES = 200
 """Price vectors of a dispatch, the most used, of which few are chosen."""
@@ -34,13 +34,18 @@ _PATIENCE = 30
 
 @dataclass(frozen=True, eq=False)
 class _Stand:
-    """Hours with the price book of epoch m: which, their row of prices, what h is known to be at most, their N."""
+    """Hours with the price book of epoch m: which, their row of prices, and what each row's N cost (`trees.py`).
+
+    Of every hour, h is known to be at most `owed` and at least `worth`; `reference` is its N if they divide.
+    """
 
     m: int
     here: Ints
     row: Ints
     owed: Array
+    worth: Array
     reference: Array
+    terms: dict[int, Terms]
 
 
 @dataclass
@@ -64,7 +69,7 @@ class Forest:
     def solver(self, m: int) -> Hour:
         """The hour's programme at the prices of epoch m."""
         if m not in self.solvers:
-            self.solvers[m] = Hour(self.hours, self.blocks, m)
+            self.solvers[m] = Hour(self.hours, self.blocks, m, steps_of(self.hours.problem))
         return self.solvers[m]
 
     def raise_plane(self, fleet: Fleet, priced: Priced, settled: Dispatch, allowed_usd: float) -> tuple[Priced, Array]:
@@ -73,8 +78,8 @@ class Forest:
         No bound need exceed what the hours cost with `fleet` as settled. Trees are grown until all bounds together miss
         no more than `allowed_usd` (present value) of that, or more trees no longer help.
         """
-        usd_per_h, replicas = settled.usd_per_h, _replicas(fleet, self.blocks, priced)
-        priced = self._dearest(fleet, priced)
+        usd_per_h, rent = settled.usd_per_h, self._rent(priced)
+        priced = self._dearest(fleet, priced, rent)
         row, extra = priced.row.copy(), np.zeros(len(self.blocks))
         earned = earnings(self.hours, priced, fleet)
         missing = self.present_h * (usd_per_h - priced.usd_per_h)
@@ -82,47 +87,51 @@ class Forest:
             here = np.flatnonzero(np.isin(self.blocks.epoch, group))
             if len(here):
                 row[here] = _few(self.blocks, priced, earned, here)
-                owed = usd_per_h[here] + earned[row[here], self.blocks.epoch[here]]
+                limits = self.hours.tariff.limits_usd(priced.prices)[row[here]]
+                owed = usd_per_h[here] + earned[row[here], self.blocks.epoch[here]] - limits
+                worth = (priced.worth[row[here]] * self.blocks.demand[here]).sum(axis=1) - limits
                 share = float(missing[here].sum()) / max(float(missing.sum()), 1e-300)
-                stand = _Stand(m, here, row[here], owed, replicas[here] / self.solver(m).steps)
-                extra[here] = self._grown(stand, priced, allowed_usd * share)
+                reference = _reference(self.solver(m).steps, fleet, self.blocks, priced)[here]
+                terms = {int(r): self._terms(m, priced, rent, int(r)) for r in np.unique(row[here])}
+                stand = _Stand(m, here, row[here], owed, worth, reference, terms)
+                extra[here] = self._grown(stand, allowed_usd * share)
         return replace(priced, row=row), extra
 
-    def _dearest(self, fleet: Fleet, priced: Priced) -> Priced:
+    def _rent(self, priced: Priced) -> Array:
+        """[row, d] the least price of a GPU-hour by the hour; what is scarce about an offer stands in its price."""
+        tariff = self.hours.tariff
+        rent = np.full(priced.prices.gpu_h.shape, np.inf)
+        for m in np.unique(priced.row_epoch):
+            rows = np.flatnonzero(priced.row_epoch == m)
+            use = tariff.usage[:, m] + tariff.above_use(int(m), priced.prices.take(rows))
+            for o in np.flatnonzero(tariff.stock > 0):
+                price = np.where(tariff.covers[o] > 0, tariff.covers[o] * use[:, o, None], np.inf)
+                rent[rows] = np.minimum(rent[rows], price)
+        return rent
+
+    def _dearest(self, fleet: Fleet, priced: Priced, rent: Array) -> Priced:
         """What the fleet does not have costs as much as by the hour, where it can be rented.
 
         The duals price it just so high that no request wants it, and whole replicas could be had too cheaply. The plane
         stays as high at this fleet, and is steeper elsewhere.
         """
-        tariff, gpu_h = self.hours.tariff, priced.prices.gpu_h.copy()
+        gpu_h = priced.prices.gpu_h.copy()
         for m, group in same_prices(priced.matrix):
             rows = np.flatnonzero(priced.row_epoch == m)
-            for o in np.flatnonzero(~tariff.bought & (tariff.stock > 0)):
-                absent = (tariff.covers[o] > 0) & (fleet.replicas[:, group] == 0).all(axis=1)
-                price = np.where(absent, tariff.covers[o] * tariff.usage[o, m], 0.0)
-                cheapest = self._cheapest(m)
-                gpu_h[rows] = np.maximum(gpu_h[rows], np.minimum(price, cheapest))
+            absent = (fleet.replicas[:, group] == 0).all(axis=1) & np.isfinite(rent[rows])
+            gpu_h[rows] = np.where(absent, np.maximum(gpu_h[rows], rent[rows]), gpu_h[rows])
         return replace(priced, prices=replace(priced.prices, gpu_h=gpu_h))
 
-    def _cheapest(self, m: int) -> Array:
-        """[d] the least price of a GPU-hour by the hour in epoch m."""
-        tariff = self.hours.tariff
-        price = np.full(len(tariff.gpus), np.inf)
-        for o in np.flatnonzero(~tariff.bought & (tariff.stock > 0)):
-            price = np.where(tariff.covers[o] > 0, np.minimum(price, tariff.covers[o] * tariff.usage[o, m]), price)
-        return price
-
-    def _grown(self, stand: _Stand, priced: Priced, allowed_usd: float) -> Array:
+    def _grown(self, stand: _Stand, allowed_usd: float) -> Array:
         m, here, row, owed = stand.m, stand.here, stand.row, stand.owed
         hour = self.solver(m)
         demand, weight = self.blocks.demand[here], self.present_h[here]
         alike = [
-            (mine, Asked(m, self._terms(hour, priced, int(r)), demand[mine], stand.reference[mine]))
+            (mine, Asked(m, stand.terms[int(r)], demand[mine], stand.reference[mine]))
             for r in np.unique(row)
             for mine in [np.flatnonzero(row == r)]
         ]
-        worth: Array = (priced.worth[row] * demand).sum(axis=1)
-        now = worth.copy()
+        now = stand.worth.copy()
 
         def use(tree: Tree) -> None:
             for mine, asked in alike:
@@ -141,24 +150,35 @@ class Forest:
                 break
             t = int(np.argmax(np.where(tried, -1.0, missing)))
             tried[t] = True
-            terms = self._terms(hour, priced, int(row[t]))
+            terms = stand.terms[int(row[t])]
             tree = grow(hour, demand[t], terms, stand.reference[t], enough=float(owed[t]), nodes=_NODES)
             self.trees.setdefault(m, []).append(tree)
             use(tree)
             history.append(float(weight @ np.maximum(owed - now, 0.0)))
-        return now - worth
+        extra: Array = now - stand.worth
+        return extra
 
-    def _terms(self, hour: Hour, priced: Priced, row: int) -> Terms:
-        return Terms(priced.prices.gpu_h[row] * hour.size, np.full(len(hour.size), np.inf), np.zeros(len(hour.size)))
+    def _terms(self, m: int, priced: Priced, rent: Array, row: int) -> Terms:
+        """What a fleet has at its scarcity price, what is rented at its rent."""
+        hour = self.solver(m)
+        steps, fleet = hour.steps, priced.prices.gpu_h[row]
+        gpu_h = np.where(steps.by_hour, rent[row, steps.deployment], fleet[steps.deployment])
+        there = np.isfinite(gpu_h)
+        usd = np.where(there, gpu_h, 0.0) * hour.gpus
+        return Terms(usd, there, np.zeros(0), np.zeros(len(hour.tariff.gpus)))
 
 
-def _replicas(fleet: Fleet, blocks: Blocks, priced: Priced) -> Array:
-    """[t, d] replicas placed and, divisibly, rented."""
-    replicas: Array = fleet.replicas.T[blocks.epoch].copy()
+def _reference(steps: Steps, fleet: Fleet, blocks: Blocks, priced: Priced) -> Array:
+    """[t, n] steps placed and, divisibly, rented."""
+    placed, rented = fleet.replicas.T[blocks.epoch], np.zeros((len(blocks), len(fleet.replicas)))
     for column, (family, key) in enumerate(priced.matrix.columns):
         if family == "rented":
-            replicas[:, key[1]] += priced.full.values[:, column]
-    return replicas
+            rented[:, key[1]] += priced.full.values[:, column]
+    twice = np.bincount(steps.deployment, minlength=len(fleet.replicas))[steps.deployment] > 1
+    both = placed + rented
+    apart = np.where(steps.by_hour, rented[:, steps.deployment], placed[:, steps.deployment])
+    reference: Array = np.where(twice, apart, both[:, steps.deployment]) / steps.replicas
+    return reference
 
 
 def _few(blocks: Blocks, priced: Priced, earned: Array, here: Ints) -> Ints:

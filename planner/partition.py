@@ -62,8 +62,8 @@ def unpriced(hours: Hours, blocks: Blocks) -> Priced:
     """Nothing is scarce: what hours cost at least with any fleet whatever."""
     problem, tariff = hours.problem, hours.tariff
     epochs = len(problem.epochs)
-    ends = [np.zeros((epochs, len(problem.endpoints))) for _ in range(2)]
-    prices = Prices(np.zeros((epochs, len(problem.deployments))), *ends)
+    free = [np.zeros((epochs, count)) for count in (len(problem.deployments), len(problem.endpoints))]
+    prices = Prices(free[0], free[1], free[1], np.zeros((epochs, 0)))
     worth = np.vstack([tariff.worth(m, prices.take(np.array([m]))) for m in range(epochs)])
     usd = (worth[blocks.epoch] * blocks.demand).sum(axis=1)
     nothing = np.zeros((epochs, len(tariff.hourly)))

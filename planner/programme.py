@@ -13,6 +13,8 @@ Variables (all >= 0; only for allowed pairs)
     api[k,e,t]      requests per hour that endpoint e serves
     unserved[k,t]   requests per hour nobody serves, at a penalty
     cost[t]         USD per hour of block t (only in the master, in place of the block's own variables)
+    usable[o,m]     units of a commitment used by the hour that whole replicas can use (only in the master),
+    times[o,i,m]    as many of each size i                                           whole
 
 Parameters (units in `problem.py`)
     active(o,m) = existing[o,m] + sum of buy[o,n] over purchases n that supply in m; w[t] hours; r[m] discount.
@@ -80,6 +82,8 @@ class Programme:
     api: dict[tuple[int, int, int], Any] = field(default_factory=dict)
     unserved: dict[tuple[int, int], Any] = field(default_factory=dict)
     cost: dict[int, Any] = field(default_factory=dict)
+    usable: dict[tuple[int, int], Any] = field(default_factory=dict)
+    times: dict[tuple[int, int, int], Any] = field(default_factory=dict)
 
 
 def build(problem: Problem, relax: Relax = Relax(), name: str = "spillway") -> Programme:
@@ -103,6 +107,7 @@ def build_master(problem: Problem, planes: tuple[Plane, ...], relax: Relax, name
     fixed_charge_variables(programme)
     for block in range(len(problem.blocks)):
         programme.cost[block] = programme.lp.add_variable(f"cost.{block}")
+    usable_variables(programme)
     return _stated(programme, MASTER)
 
 
@@ -110,7 +115,7 @@ def _stated(programme: Programme, families: tuple[Callable[[Programme, int], Ite
     import pulp
 
     programme.lp.setObjective(pulp.LpAffineExpression(list(_costs(programme))))
-    for family in FIRST_STAGE:
+    for family in (*FIRST_STAGE, *((usable,) if programme.usable else ())):
         for row, constraint in family(programme):
             programme.lp.addConstraint(constraint, row)
     for block in range(len(programme.problem.blocks)):
@@ -132,6 +137,29 @@ def first_stage_variables(programme: Programme) -> None:
             if any(_supplies(offer, deployment) for offer in problem.offers):
                 whole = not (deployment.divisible or relax.placement or whole_by_itself(problem, d))
                 programme.replicas[d, m] = _variable(programme, f"replicas.{deployment.name}.{epoch.name}", whole)
+
+
+def usable_variables(programme: Programme) -> None:
+    """usable[o,m] and times[o,i,m], where a divisible commitment is used by whole replicas only.
+
+    In every hour these use a sum of whole multiples of their sizes; so is the most that they use in any hour of the
+    epoch, and no hour needs more of the commitment than that.
+    """
+    problem = programme.problem
+    for o, offer in enumerate(problem.offers):
+        here = [d for d in problem.deployments if d.pool in offer.covers]
+        if offer.placed != "hour" or not offer.bought or offer.whole or any(d.divisible for d in here):
+            continue
+        for m, epoch in enumerate(problem.epochs if not programme.relax.purchases else ()):
+            programme.usable[o, m] = _variable(programme, f"usable.{offer.name}.{epoch.name}")
+            for i in range(len(_sizes(problem, offer))):
+                programme.times[o, i, m] = _variable(programme, f"times.{offer.name}.{i}.{epoch.name}", True)
+
+
+def _sizes(problem: Problem, offer: Offer) -> list[float]:
+    """Units of the offer that one replica of a deployment uses, each once."""
+    here = [d for d in problem.deployments if d.pool in offer.covers]
+    return sorted({offer.covers[d.pool] * d.gpus_per_replica for d in here})
 
 
 def whole_by_itself(problem: Problem, d: int) -> bool:
@@ -236,6 +264,18 @@ def fixed_charge(programme: Programme) -> Iterator[Row]:
             yield f"fixed_charge.{charge.name}.{epoch.name}", _row(terms, "<=", room)
 
 
+def usable(programme: Programme) -> Iterator[Row]:
+    """usable[o,m] = sum_i size[o,i] times[o,i,m] <= active(o,m)."""
+    problem = programme.problem
+    for (o, m), variable in programme.usable.items():
+        name = f"{problem.offers[o].name}.{problem.epochs[m].name}"
+        sizes = [(programme.times[o, i, m], -size) for i, size in enumerate(_sizes(problem, problem.offers[o]))]
+        yield f"usable_sizes.{name}", _row([(variable, 1.0), *sizes], "==", 0.0)
+        bought, there = active(programme, o, m)
+        units = [(purchase, -count) for purchase, count in bought]
+        yield f"usable_units.{name}", _row([(variable, 1.0), *units], "<=", there)
+
+
 def balance(programme: Programme, t: int) -> Iterator[Row]:
     """sum_d served[k,d,t] + sum_e api[k,e,t] + unserved[k,t] = demand[t,k]."""
     problem = programme.problem
@@ -306,7 +346,10 @@ def endpoint_tokens(programme: Programme, t: int) -> Iterator[Row]:
 
 
 def cost_plane(programme: Programme, t: int) -> Iterator[Row]:
-    """cost[t] + sum_d replica_usd[t,d] replicas[d,m(t)] + sum_o unit_usd[t,o] active(o,m(t)) >= usd[t], every plane."""
+    """cost[t] + sum_d replica_usd[t,d] replicas[d,m(t)] + sum_o unit_usd[t,o] active(o,m(t)) >= usd[t], every plane.
+
+    usable[o,m] in place of active(o,m) where there is such a variable.
+    """
     problem = programme.problem
     m = int(problem.blocks.epoch[t])
     for i, plane in enumerate(programme.planes):
@@ -316,6 +359,9 @@ def cost_plane(programme: Programme, t: int) -> Iterator[Row]:
             if usd and (d, m) in programme.replicas:
                 terms.append((programme.replicas[d, m], float(usd)))
         for o in np.flatnonzero(plane.unit_usd[t]):
+            if (int(o), m) in programme.usable:
+                terms.append((programme.usable[int(o), m], float(plane.unit_usd[t, o])))
+                continue
             bought, there = active(programme, int(o), m)
             terms += [(variable, float(plane.unit_usd[t, o])) for variable, _ in bought]
             least -= float(plane.unit_usd[t, o]) * there

@@ -25,20 +25,24 @@ from planner.problem import Array, Ints, Problem
 
 @dataclass(frozen=True, eq=False)
 class Prices:
-    """Price vectors, one a row: `gpu_h[n, d]`, `request[n, e]` and `token[n, e]` in USD at the prices of the epoch."""
+    """Price vectors, one a row: `gpu_h[n, d]`, `request[n, e]` and `token[n, e]` in USD at the prices of the epoch.
+
+    `unit[n, o]` prices the units of scarce offers in trees (`trees.py`); elsewhere it has no columns.
+    """
 
     gpu_h: Array
     request: Array
     token: Array
+    unit: Array
 
     def take(self, rows: Ints) -> Prices:
         """Some of the rows."""
-        return Prices(self.gpu_h[rows], self.request[rows], self.token[rows])
+        return Prices(self.gpu_h[rows], self.request[rows], self.token[rows], self.unit[rows])
 
     @staticmethod
     def join(parts: list[Prices]) -> Prices:
         """All rows of several."""
-        return Prices(*(np.vstack([getattr(p, n) for p in parts]) for n in ("gpu_h", "request", "token")))
+        return Prices(*(np.vstack([getattr(p, n) for p in parts]) for n in ("gpu_h", "request", "token", "unit")))
 
 
 class Tariff:
@@ -89,17 +93,26 @@ class Tariff:
             np.minimum(worth, cost, out=worth)
         return worth
 
-    def earned(self, m: int, prices: Prices) -> tuple[Array, Array]:
-        """nu[n, o] of hour-placed offers, and [n] what limits that no purchase moves earn per hour."""
+    def above_use(self, m: int, prices: Prices) -> Array:
+        """nu[n, o] what a unit of each hour-placed offer earns above its price of use."""
         above = np.zeros((len(prices.gpu_h), len(self.hourly)))
         for o in range(len(self.hourly)):
             here = self.covers[o] > 0
             best = (prices.gpu_h[:, here] / self.covers[o, here]).max(axis=1, initial=0.0)
             above[:, o] = np.maximum(0.0, best - self.usage[o, m])
-        fixed = above[:, ~self.bought] @ np.where(np.isfinite(self.stock), self.stock, 0.0)[~self.bought]
-        fixed = fixed + prices.request @ np.where(np.isfinite(self.requests_limit), self.requests_limit, 0.0)
-        fixed = fixed + prices.token @ np.where(np.isfinite(self.tokens_limit), self.tokens_limit, 0.0)
-        return np.where(self.bought, above, 0.0), fixed
+        return above
+
+    def limits_usd(self, prices: Prices) -> Array:
+        """[n] what the limits of endpoints earn per hour."""
+        requests = prices.request @ np.where(np.isfinite(self.requests_limit), self.requests_limit, 0.0)
+        tokens: Array = prices.token @ np.where(np.isfinite(self.tokens_limit), self.tokens_limit, 0.0)
+        return requests + tokens
+
+    def stock_usd(self, above: Array) -> Array:
+        """[n] what the stock of offers that are not bought earns per hour."""
+        stock = np.where(~self.bought & np.isfinite(self.stock), self.stock, 0.0)
+        earned: Array = above @ stock
+        return earned
 
     def from_worth(self, m: int, worth: Array, request: Array, token: Array, *, rent: bool = True) -> Prices:
         """The smallest price of a GPU-hour at which `worth` holds on every deployment.
@@ -115,7 +128,7 @@ class Tariff:
             gpu_h = np.minimum(gpu_h, most)
         request = np.where(np.isfinite(self.requests_limit), np.maximum(request, 0.0), 0.0)
         token = np.where(np.isfinite(self.tokens_limit), np.maximum(token, 0.0), 0.0)
-        return Prices(gpu_h, request, token)
+        return Prices(gpu_h, request, token, np.zeros((len(worth), 0)))
 
     def from_duals(self, m: int, matrix_rows: tuple[str, ...], dual: Array, *, rent: bool = True) -> Prices:
         """Scarcity prices from the duals of these rows (balance first); rows left out were not scarce."""

@@ -38,6 +38,8 @@ _MULTIPLES = (0.6, 1.0, 1.4)
 """Of the first fleet, at which planes are made."""
 _NEAR = 0.7
 """A sketched fleet this close to the bound, in shares of the gap asked for, is worth a dispatch of every hour."""
+_AMPLE = 1.5
+"""Times what the bound needs, a plane is raised at once if it can be."""
 _SPARE = 0.9
 """Of what whole on-demand units may cost so that bound and plan still agree."""
 _GROUPS, _MEANS = 240, 100
@@ -117,6 +119,7 @@ class Search:
         self.seen: dict[bytes, int] = {}
         self.divisible: Fleet | None = None
         self.settled: dict[bytes, Dispatch] = {}
+        self.visited: tuple[Priced, Dispatch] | None = None
         self.promising: tuple[float, Fleet] | None = None
 
     def is_over(self) -> bool:
@@ -222,20 +225,34 @@ class Search:
                 return True
             fleet = self.promising[1]
         times = self.seen[_key(fleet)] = self.seen[_key(fleet)] + 1
-        if times > _VISITS:
+        if times > 2 * _VISITS:
             return False
+        wanted_usd = self.wanted * abs(self.promising[0] if self.promising else self.bound) / ((times + 1) // 2)
+        if times % 2:
+            self._dispatch(fleet, wanted_usd / 8)
+        else:
+            self._raise(fleet, wanted_usd / 2)
+        return True
+
+    def _dispatch(self, fleet: Fleet, allowed_usd: float) -> None:
+        """Every hour with this fleet, payable; it may cost so much too much, or as much as bound and plan can spare."""
         priced = dispatch(self.hours, fleet, self.blocks)
         self._add(priced)
         usd = self._usd(fleet, priced)
-        wanted_usd = self.wanted * abs(usd) / times
         spare_usd = _SPARE * (self.bound / max(1 - self.wanted, 1e-9) - usd)
-        settled = self._settle(fleet, priced, max(wanted_usd / 8, spare_usd))
-        if (
-            self.gap() > self.wanted
-            and hours_usd(self.problem, self.blocks, settled.usd_per_h - priced.usd_per_h) > wanted_usd / 100
-        ):
-            self._add(*self.forest.raise_plane(fleet, priced, settled, wanted_usd / 2))
-        return True
+        settled = self._settle(fleet, priced, max(allowed_usd, spare_usd))
+        self.visited = (priced, settled)
+
+    def _raise(self, fleet: Fleet, allowed_usd: float) -> None:
+        """The plane of the fleet dispatched last, by what whole numbers add to its hours."""
+        assert self.visited is not None
+        assert self.plan is not None
+        priced, settled = self.visited
+        missing_usd = hours_usd(self.problem, self.blocks, settled.usd_per_h - priced.usd_per_h)
+        needed_usd = (1 - self.wanted) * self.plan.usd - self.bound
+        if missing_usd > allowed_usd / 50:
+            allowed_usd = max(allowed_usd, missing_usd - _AMPLE * needed_usd)
+            self._add(*self.forest.raise_plane(fleet, priced, settled, allowed_usd))
 
     def _without_search(self) -> list[Fleet]:
         """What can be had where no whole fleet was found in time: the divisible one rounded up, and nothing."""

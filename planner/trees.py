@@ -1,8 +1,10 @@
 """How much whole numbers add to the cost of an hour: branch-and-bound trees that hours share.
 
-An hour may take N[d] whole replicas of deployment d at a price q[d] each, on top of what it has. Its cost
+An hour may take N[n] whole steps of replicas, each step for some deployment and at a price q[n], on top of what it has.
+Its cost
 
-    h = min over whole N >= 0 of  sum_d q[d] N[d] + (cost of serving its demand with N, what it has, and the endpoints)
+    h = min over whole N >= 0 of  sum_n q[n] N[n] + (cost of serving its demand with N, what it has, and the endpoints)
+        subject to  sum_n units[n, o] N[n] <= limits[o]   where offers are scarce
 
 is found by branch and bound. The tree proves a bound for *every* hour: a leaf is a box of N with scarcity prices of
 its own (`scarcity.py`), at which any demand x costs at least a linear function of x inside that box; the least of these
@@ -11,9 +13,10 @@ three: they hold every whole N as before. The whole numbers found on the way are
 bases, a few dozen trees serve a year of hours.
 
 Two hours are asked about. With a fleet given, N are the replicas rented at their price: that is the plan
-(`whole.py`). With no fleet and the prices lambda of a dispatch, N are all replicas: h then stands in place of `worth x`
-in the plane of the hour, for every fleet at once, since the replicas of any fleet are whole too (`forest.py`; Zou,
-Ahmed & Sun, Math. Program. 2019, call it a strengthened Benders cut).
+(`whole.py`). With no fleet and the prices lambda of a dispatch, N are the replicas of a fleet at lambda, in the steps
+in which units bring them, and those rented at what they cost by the hour: h then stands in place of `worth x` in the
+plane of the hour, for every fleet at once (`forest.py`; Zou, Ahmed & Sun, Math. Program. 2019, call it a strengthened
+Benders cut).
 """
 
 from __future__ import annotations
@@ -21,16 +24,16 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from planner.dispatch import Hours
-from planner.problem import Array, Blocks, Ints, Problem
+from planner.problem import Array, Blocks, Ints, Offer, Problem
 from planner.programme import replicas_of_units
 from planner.reduced import reduce
-from planner.same_matrix import SameMatrix
+from planner.same_matrix import Flags, SameMatrix
 from planner.scarcity import Prices
 from planner.solver import HourMatrix
 
@@ -58,51 +61,110 @@ class Tree:
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """What an hour may take: `usd[d]` for one step of replicas more, `most[d]` steps; `base[d]` replicas it has."""
+    """What an hour may take: `usd[n]` for one step more, `limits[o]` units of scarce offers; `base[d]` it has.
+
+    `there[n]` tells whether there is any.
+    """
 
     usd: Array
-    most: Array
+    there: Flags
+    limits: Array
     base: Array
 
+    @property
+    def most(self) -> Array:
+        """Steps at most; scarce offers have their own limit."""
+        return np.where(self.there, np.inf, 0.0)
 
-def steps(problem: Problem) -> Array:
-    """Replicas by which the number of each deployment changes at once: whole replicas, or the units they come in."""
-    found = np.ones(len(problem.deployments))
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """What N counts: `replicas[n]` at once of `deployment[n]`, whole where `whole[n]`, rented where `by_hour[n]`.
+
+    A step takes `units[n, o]` of the scarce offers.
+    """
+
+    deployment: Ints
+    replicas: Array
+    whole: Flags
+    by_hour: Flags
+    units: Array
+
+
+def steps_of(problem: Problem) -> Steps:
+    """Of a fleet, and by the hour where that comes in finer steps; what the fleet has never costs more than rent."""
+    found = []
     for d, deployment in enumerate(problem.deployments):
-        offers = [offer for offer in problem.offers if deployment.pool in offer.covers]
-        sizes = replicas_of_units(problem, d, offers)
-        if sizes and min(sizes) > 0:
-            found[d] = math.gcd(*sizes)
-    return found
+        there = [offer for offer in problem.offers if deployment.pool in offer.covers]
+        fleet, hour = (step(problem, d, [f for f in there if f.placed == placed]) for placed in ("epoch", "hour"))
+        if fleet:
+            found.append((d, fleet, False))
+        if hour and not (fleet and hour % fleet == 0):
+            found.append((d, hour, True))
+    deployments = np.array([d for d, _, _ in found], dtype=np.intp)
+    divisible = np.array([d.divisible for d in problem.deployments], dtype=bool)
+    return Steps(
+        deployments,
+        np.array([float(replicas) for _, replicas, _ in found]),
+        ~divisible[deployments],
+        np.array([hour for _, _, hour in found], dtype=bool),
+        np.zeros((len(found), 0)),
+    )
+
+
+def step(problem: Problem, d: int, offers: list[Offer]) -> int:
+    """Replicas of d that these offers bring at once: what all their units have in common; 0 without offers."""
+    sizes = replicas_of_units(problem, d, offers)
+    return math.gcd(*sizes) if offers and sizes and min(sizes) > 0 else 1 if offers else 0
 
 
 class Hour:
     """HiGHS with the hour's programme of one epoch: ways out, what is scarce, and N.
 
-    With the matrix of a fleet, deployments that it has not and that cannot be rented are left out.
+    With the matrix of a fleet, deployments that neither are there nor can be rented are left out.
     """
 
-    def __init__(self, hours: Hours, blocks: Blocks, m: int, fleet: HourMatrix | None = None) -> None:
+    def __init__(self, hours: Hours, blocks: Blocks, m: int, steps: Steps, fleet: HourMatrix | None = None) -> None:
         problem, matrix = hours.problem, hours.form.bare
         reduced = reduce(problem, fleet or matrix, blocks, rent=False, everywhere=fleet is None)
-        self.tariff, self.m = hours.tariff, m
-        self.steps = steps(problem)
-        self.size = self.tariff.gpus * self.steps
-        self.whole = np.array([not d.divisible for d in problem.deployments], dtype=bool)
+        self.tariff, self.m, self.steps = hours.tariff, m, steps
+        self.gpus = self.tariff.gpus[steps.deployment] * steps.replicas
         self.names = tuple(matrix.rows[r] for r in reduced.rows)
-        self.constant, self.equality = matrix.constant[m, reduced.rows], reduced.equality
+        self.constant = matrix.constant[m, reduced.rows]
         self.capacity = np.full(len(problem.deployments), -1, dtype=np.intp)
         for d, deployment in enumerate(problem.deployments):
             if f"capacity.{deployment.name}" in self.names:
                 self.capacity[d] = self.names.index(f"capacity.{deployment.name}")
-        supply = np.zeros((len(reduced.rows), len(problem.deployments)))
-        there = np.flatnonzero(self.capacity >= 0)
-        supply[self.capacity[there], there] = -self.size[there]
-        self.first = reduced.coefficients.shape[1]
-        cost = np.concatenate([reduced.cost_usd[m], np.zeros(supply.shape[1])])
-        matrix_of_hour = np.hstack([reduced.coefficients, supply])
-        self.numbers = np.arange(self.first, matrix_of_hour.shape[1])
-        self.programme = SameMatrix(matrix_of_hour, self.equality, cost, tolerance=1e-7)
+        row = self.capacity[steps.deployment]
+        supply = np.zeros((len(reduced.rows), len(row)))
+        there = np.flatnonzero(row >= 0)
+        supply[row[there], there] = -self.gpus[there]
+        first, count, scarce = reduced.coefficients.shape[1], *steps.units.shape
+        self.numbers, self.beyond = first + np.arange(count), first + count + np.arange(scarce)
+        matrix_of_hour = np.zeros((len(reduced.rows) + scarce, first + count + scarce))
+        matrix_of_hour[: len(reduced.rows), : first + count] = np.hstack([reduced.coefficients, supply])
+        matrix_of_hour[len(reduced.rows) :, first:] = np.hstack([steps.units.T, -np.eye(scarce)])
+        cost = np.concatenate([reduced.cost_usd[m], np.zeros(count), self._beyond_usd()])
+        equality = np.concatenate([reduced.equality, np.zeros(scarce, dtype=bool)])
+        self.programme = SameMatrix(matrix_of_hour, equality, cost, tolerance=1e-7)
+
+    def _beyond_usd(self) -> Array:
+        """[o] USD for a unit of a scarce offer beyond its limit: more than any work that it could do is worth.
+
+        So every box has an optimum, and its prices are a bound for hours that have more units too.
+        """
+        tariff = self.tariff
+        worth = (tariff.penalty / np.where(tariff.gpu_h > 0, tariff.gpu_h, np.inf)).max(axis=1, initial=0.0)
+        units = self.steps.units
+        value = (worth[self.steps.deployment] * self.gpus)[:, None] / np.where(units > 0, units, np.inf)
+        most: Array = 2 * value.max(axis=0, initial=0.0)
+        return most
+
+    def weight(self, terms: Terms) -> Array:
+        """[n] USD, about what a step more or less matters; what is scarce matters as much as the dearest."""
+        scarce = (self.steps.units > 0).any(axis=1)
+        weight: Array = np.where(self.steps.whole, np.where(scarce, terms.usd.max(initial=1.0), terms.usd), 0.0)
+        return weight
 
     def ask(self, demand: Array, terms: Terms) -> None:
         """Set the hour's demand and terms."""
@@ -110,14 +172,25 @@ class Hour:
         b[: len(demand)] += demand
         there = self.capacity >= 0
         b[self.capacity[there]] += (self.tariff.gpus * terms.base)[there]
-        self.programme.right_hand_side(b)
+        self.programme.right_hand_side(np.concatenate([b, terms.limits]))
         self.programme.prices(self.numbers, terms.usd)
+
+    def prices(self, duals: list[Array]) -> Prices:
+        """Scarcity prices from the duals of the hour's rows."""
+        count = len(self.names)
+        dual = np.array(duals).reshape(len(duals), count + self.steps.units.shape[1])
+        prices = self.tariff.from_duals(self.m, self.names, dual[:, :count], rent=False)
+        return replace(prices, unit=np.maximum(-dual[:, count:], 0.0))
 
     def solve(self, least: Array, most: Array) -> tuple[float, Array, Array]:
         """Cost, N and row duals with N in this box."""
         self.programme.box(self.numbers, least, most)
         usd, x, dual = self.programme.solve()
-        return usd, x[self.first :], dual
+        return usd, x[self.numbers], dual
+
+    def has(self, number: Array, terms: Terms) -> bool:
+        """Whether there are units enough for N."""
+        return bool((number @ self.steps.units <= terms.limits + _WHOLE).all())
 
 
 @dataclass(eq=False)
@@ -139,14 +212,14 @@ class _Growing:
 
     def off(self, number: Array) -> Array:
         """By how much each N that must be whole is not, weighed by its price; what is free can be rounded up."""
-        off = np.where(self.hour.whole & (self.terms.usd > 0), np.abs(number - np.round(number)), 0.0)
-        return np.where(off > _WHOLE, off * self.terms.usd, 0.0)
+        off = np.abs(number - np.round(number))
+        return np.where(off > _WHOLE, off * self.hour.weight(self.terms), 0.0)
 
     def guess(self, number: Array, least: Array, most: Array) -> None:
         """Try this N rounded up and to the nearest."""
         for rounded in (np.ceil(number - _WHOLE), np.round(number)):
-            whole = np.clip(np.where(self.hour.whole, rounded, number), least, most)
-            if np.isfinite(whole).all() and tuple(whole.round(6)) not in self.points:
+            whole = np.clip(np.where(self.hour.steps.whole, rounded, number), least, most)
+            if tuple(whole.round(6)) not in self.points and self.hour.has(whole, self.terms):
                 usd, _, dual = self.hour.solve(whole, whole)
                 self.points[tuple(whole.round(6))] = dual
                 self.best = min(self.best, usd)
@@ -163,9 +236,10 @@ def grow(hour: Hour, demand: Array, terms: Terms, reference: Array, *, enough: f
         usd, _, least, most, number, dual = heapq.heappop(tree.heap)
         off = tree.off(number)
         if not off.any():
-            tree.best = min(tree.best, usd)
-            whole = np.where(hour.whole, np.ceil(number - _WHOLE), number)
-            tree.points[tuple(whole.round(6))] = dual
+            whole = np.where(hour.steps.whole, np.ceil(number - _WHOLE), number)
+            if hour.has(whole, terms):
+                tree.best = min(tree.best, usd)
+                tree.points[tuple(whole.round(6))] = dual
             tree.leaves.append((least, most, dual))
             continue
         if node < 8:
@@ -176,17 +250,17 @@ def grow(hour: Hour, demand: Array, terms: Terms, reference: Array, *, enough: f
         tree.add(least, below)
         tree.add(above, most)
     leaves = tree.leaves + [(least, most, dual) for _, _, least, most, _, dual in tree.heap]
-    prices = hour.tariff.from_duals(hour.m, hour.names, np.array([leaf[2] for leaf in leaves]), rent=False)
     points = np.array(list(tree.points)).reshape(-1, len(terms.usd))
-    duals = np.array(list(tree.points.values())).reshape(-1, len(hour.names))
-    point_prices = hour.tariff.from_duals(hour.m, hour.names, duals, rent=False)
     least, most = (np.array([leaf[end] for leaf in leaves]) for end in (0, 1))
-    return Tree(reference, least, most, prices, points, point_prices)
+    return Tree(
+        reference, least, most, hour.prices([leaf[2] for leaf in leaves]), points,
+        hour.prices(list(tree.points.values())),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """Hours of epoch m on the same terms: `demand[t, k]`, and `reference[t, d]`, what each takes if N divides."""
+    """Hours of epoch m on the same terms: `demand[t, k]`, and `reference[t, n]`, what each takes if N divides."""
 
     m: int
     terms: Terms
@@ -201,7 +275,7 @@ class Asked:
 def nearest(hour: Hour, tree: Tree, asked: Asked, count: int) -> Ints:
     """The hours most like the one the tree was grown for: by how far, once moved, their N are from its N, in USD."""
     by = asked.reference - tree.reference
-    away = np.abs(by - np.round(by)) @ np.where(hour.whole, asked.terms.usd, 0.0)
+    away = np.abs(by - np.round(by)) @ hour.weight(asked.terms)
     return np.argsort(away, kind="stable")[:count]
 
 
@@ -218,7 +292,7 @@ def bounds(hour: Hour, tree: Tree, asked: Asked) -> Array:
 
 
 def promises(hour: Hour, tree: Tree, asked: Asked) -> tuple[Array, Array]:
-    """[t, d] the one of the tree's whole N, moved, that promises least, and [t] a lower bound on what it costs."""
+    """[t, n] the one of the tree's whole N, moved, that promises least, and [t] a lower bound on what it costs."""
     points = np.minimum(np.maximum(tree.points + _shift(hour, tree, asked)[:, None, :], 0.0), asked.terms.most)
     value = _best(hour, asked, Prices.join([tree.prices, tree.point_prices]), points, points)
     everything, best = np.arange(len(value)), np.argmin(value, axis=1)
@@ -227,7 +301,7 @@ def promises(hour: Hour, tree: Tree, asked: Asked) -> tuple[Array, Array]:
 
 def _shift(hour: Hour, tree: Tree, asked: Asked) -> Array:
     by = asked.reference - tree.reference
-    return np.where(hour.whole, np.round(by), by)
+    return np.where(hour.steps.whole, np.round(by), by)
 
 
 def _best(hour: Hour, asked: Asked, prices: Prices, low: Array, high: Array) -> Array:
@@ -236,13 +310,16 @@ def _best(hour: Hour, asked: Asked, prices: Prices, low: Array, high: Array) -> 
     Where a box has no end, prices at which a GPU-hour is worth more than it costs give none.
     """
     tariff, terms = hour.tariff, asked.terms
-    over = prices.gpu_h * hour.size - terms.usd
-    gpu_h = np.where((over > 0) & (over <= _ROUNDING * (1 + terms.usd)), terms.usd / hour.size, prices.gpu_h)
-    worth = tariff.worth(asked.m, Prices(gpu_h, prices.request, prices.token))
-    _, limits = tariff.earned(asked.m, Prices(0 * gpu_h, prices.request, prices.token))
+    deployment, gpu_h = hour.steps.deployment, prices.gpu_h.copy()
+    usd = terms.usd + prices.unit @ hour.steps.units.T
+    over = gpu_h[:, deployment] * hour.gpus - usd
+    fair = np.where((over > 0) & (over <= _ROUNDING * (1 + usd)), usd / hour.gpus, np.inf)
+    np.minimum.at(gpu_h.T, deployment, fair.T)
+    worth = tariff.worth(asked.m, replace(prices, gpu_h=gpu_h))
+    limits = tariff.limits_usd(prices) + prices.unit @ terms.limits
     flat = asked.demand @ worth.T - (limits + gpu_h @ (tariff.gpus * terms.base))
-    margin = terms.usd - gpu_h * hour.size
-    paid, earned = np.maximum(margin, 0.0), np.where(margin < -_ROUNDING / 2 * (1 + terms.usd), -margin, 0.0)
+    margin = usd - gpu_h[:, deployment] * hour.gpus
+    paid, earned = np.maximum(margin, 0.0), np.where(margin < -_ROUNDING / 2 * (1 + usd), -margin, 0.0)
     finite = np.where(np.isfinite(high), high, _ENDLESS)
     value = np.empty(low.shape[:2])
     for start in range(0, len(low), _CHUNK):

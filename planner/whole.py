@@ -20,7 +20,7 @@ from planner.reduced import Reduced, reduce
 from planner.same_matrix import Flags, SameMatrix
 from planner.shared_bases import lowest, solve_many
 from planner.solver import Fleet, HourMatrix
-from planner.trees import Asked, Hour, Terms, bounds, grow, nearest, promises
+from planner.trees import Asked, Hour, Steps, Terms, bounds, grow, nearest, promises, step
 
 SLACK = 1e-7
 _FEW = 300
@@ -135,11 +135,26 @@ class _Rented:
         for column in np.argsort(price, kind="stable"):
             d, units = self.deployment[column], self.units_per_replica[:, column]
             o = int(np.flatnonzero(units)[0])
-            fits = np.floor(room[:, o] / units[o] + SLACK)
-            rented[:, column] = np.minimum(left[:, d], fits)
+            fits = room[:, o] / units[o]
+            rented[:, column] = np.minimum(left[:, d], fits if self.divisible[column] else np.floor(fits + SLACK))
             left[:, d] -= rented[:, column]
-            room[:, o] -= rented[:, column] * units[o]
+            room[:, o] = np.maximum(room[:, o] - rented[:, column] * units[o], 0.0)
         return rented
+
+    def replicas_of(self, rented: Array) -> Array:
+        """[t, d] replicas of every deployment, whoever rents them out."""
+        replicas = np.zeros((len(rented), len(self.replicas)))
+        np.add.at(replicas.T, self.deployment, rented.T)
+        return replicas
+
+    def steps(self) -> Steps:
+        """One number a column: the replicas that one unit brings, or one; and what they take of scarce offers."""
+        problem = self.hours.problem
+        keys = [self.matrix.columns[c][1] for c in self.columns]
+        replicas = np.array([float(step(problem, d, [problem.offers[o]])) for o, d in keys])
+        scarce = np.isfinite(self.most).any(axis=0)
+        units = self.units_per_replica[scarce].T * replicas[:, None]
+        return Steps(self.deployment, replicas, ~self.divisible, np.ones(len(keys), dtype=bool), units)
 
     def _most(self) -> Array:
         matrix = self.matrix
@@ -232,10 +247,14 @@ class _Guess:
     def search(self, start: Array | None) -> None:
         """From `start`, or rounded, to the end of what helps."""
         rented, relaxed, everything = self.rented, self.relaxed, np.arange(len(self.relaxed))
-        self.whole = np.where(rented.divisible, relaxed, np.round(relaxed) if start is None else start)
+        wanted = rented.replicas_of(relaxed)
+        roundings = (np.ceil(wanted - SLACK), np.round(wanted), np.floor(wanted + SLACK), 0 * wanted)
+        divisible = np.array([d.divisible for d in rented.hours.problem.deployments], dtype=bool)
+        trials = [rented.columns_of(np.where(divisible, wanted, whole), everything) for whole in roundings]
+        self.whole = trials[0] if start is None else start
         self.now = rented.solve(self.whole, everything)
-        for rounding in (np.ceil(relaxed - SLACK), np.floor(relaxed + SLACK), 0 * relaxed) if start is None else ():
-            self.take(np.where(rented.divisible, relaxed, rounding), everything)
+        for trial in trials[1:] if start is None else ():
+            self.take(trial, everything)
         self._move()
         self._grow()
 
@@ -300,32 +319,28 @@ class _Growth:
         rented = guess.rented
         self.guess, self.rented, self.m, self.here, self.allowed_usd = guess, rented, m, here, allowed_usd
         self.problem = rented.hours.problem
-        self.solver = Hour(rented.hours, rented.blocks, m, rented.matrix)
-        self.step = self.solver.steps
+        self.solver = Hour(rented.hours, rented.blocks, m, rented.steps(), rented.matrix)
+        self.replicas = self.solver.steps.replicas
         self.demand, self.weight = rented.blocks.demand[here], rented.present_h[here]
         self.epochs = rented.blocks.epoch[here]
 
     def terms(self, epoch: int) -> Terms:
-        """The cheapest price of a step of every deployment, and the replicas that are there."""
+        """The price of a step of every column, the units there are of what is scarce, and the replicas there."""
         rented = self.rented
-        price = rented.usd_per_unit[epoch] @ rented.units_per_replica
-        usd = np.full(len(self.step), np.inf)
-        np.minimum.at(usd, rented.deployment, price)
-        most = np.where(np.isfinite(usd), np.inf, 0.0)
-        return Terms(np.where(np.isfinite(usd), usd, 0.0) * self.step, most, rented.replicas[:, epoch])
+        usd = rented.usd_per_unit[epoch] @ rented.units_per_replica * self.replicas
+        limits = rented.most[epoch, np.isfinite(rented.most).any(axis=0)]
+        return Terms(usd, np.ones(len(usd), dtype=bool), limits, rented.replicas[:, epoch])
 
     def run(self, relaxed: Array) -> None:
         here, now, least_usd = self.here, self.guess.now, self.guess.least_usd
-        reference = np.zeros((len(here), len(self.step)))
-        for column, d in enumerate(self.rented.deployment):
-            reference[:, d] += relaxed[here, column] / self.step[d]
+        reference = relaxed[here] / self.replicas
         parts = [
             (mine, Asked(self.m, self.terms(int(epoch)), self.demand[mine], reference[mine]))
             for epoch in np.unique(self.epochs)
             for mine in [np.flatnonzero(self.epochs == epoch)]
         ]
         bound, promised = least_usd[here].copy(), np.full(len(here), np.inf)
-        point = np.zeros((len(here), len(self.step)))
+        point = np.zeros(reference.shape)
         tried = np.zeros(len(here), dtype=bool)
         reached = []
         for count in range(_MOST_TREES):
@@ -357,8 +372,7 @@ class _Growth:
     def _try(self, promised: Array, point: Array) -> None:
         rows = np.flatnonzero(promised < self.guess.now.usd[self.here] * (1 - 1e-4))
         if len(rows):
-            trial = self.rented.columns_of(point[rows] * self.step, self.here[rows])
-            self.guess.take(trial, self.here[rows])
+            self.guess.take(point[rows] * self.replicas, self.here[rows])
 
 
 def _exactly(rented: _Rented) -> Array:
