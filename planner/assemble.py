@@ -20,6 +20,7 @@ from planner.forecast import Forecast
 from planner.hidden_costs import orchestrated, with_egress
 from planner.horizon import Span, grown, horizon, over
 from planner.names import slugs
+from planner.penalty import penalties
 from planner.planfile import PlanFile, Workload
 from planner.prices import PriceBook
 from planner.problem import Array, Blocks, Deployment, Limit, Problem
@@ -37,10 +38,6 @@ from planner.supplies import (
     staff_charge,
 )
 from planner.supply import place_of
-
-_PENALTY = 10.0
-"""An unserved request costs this many times the dearest way to serve it, and as much as the dearest unit costs in an
-hour (so that no whole unit is left off to save itself), unless plan.toml says what it costs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,13 +101,14 @@ def assemble(
         endpoints=tuple(info.endpoint for info in endpoints),
         limits=limits,
         fixed_charges=staff_charge(book, plan, offers, deployments=found, demand=blocks.demand),
-        unserved_usd_per_request=_penalties(workloads, found, offers, endpoints),
+        unserved_usd_per_request=(0.0,) * len(names),
         tail=plan.horizon.tail,
         buyout_share=1.0 if plan.horizon.buyout_share is None else plan.horizon.buyout_share,
         later=span.later,
         warm=_kept_warm(workloads, deployments, endpoints) if plan.policy.keep_warm else (),
         end_discount=(1 + span.rate) ** (-span.months / 12),
     )
+    problem = replace(problem, unserved_usd_per_request=penalties(problem, workloads, offers))
     told = (*noted, *forecast.notes, *cut, *_notes(workloads, span), *_idle(plan, used))
     notes = (*told, *missing, *supply_notes(book, plan, deployments, known, span))
     return Case(problem, whole, plan, span, workloads, deployments, offers, endpoints, notes, (), today)
@@ -163,26 +161,6 @@ def _limits(plan: PlanFile, offers: tuple[OfferInfo, ...]) -> tuple[Limit, ...]:
     if owned and plan.site.max_kw is not None:
         found.append(Limit("site_kw", {info.offer.name: info.kw_per_unit for info in owned}, plan.site.max_kw))
     return tuple(found)
-
-
-def _penalties(
-    workloads: tuple[CaseWorkload, ...],
-    deployments: tuple[Deployment, ...],
-    offers: tuple[OfferInfo, ...],
-    endpoints: tuple[EndpointInfo, ...],
-) -> tuple[float, ...]:
-    dearest_gpu_h = max((info.usd_per_gpu_h for info in offers), default=1.0)
-    unit_h = max((info.usd_per_gpu_h * info.gpus_per_unit for info in offers), default=0.0)
-    unit_h = max([unit_h, *(dearest_gpu_h * d.gpus_per_replica for d in deployments)])
-    penalties = []
-    for workload in workloads:
-        for k in workload.classes:
-            times = [time for d in deployments if (time := d.gpu_h_per_request[k]) is not None]
-            prices = [price for info in endpoints if (price := info.endpoint.usd_per_request[k]) is not None]
-            dearest = max([time * dearest_gpu_h for time in times] + prices, default=1.0)
-            stated = workload.spec.unserved_usd_per_request
-            penalties.append(max(_PENALTY * dearest, unit_h) if stated is None else stated)
-    return tuple(penalties)
 
 
 def _each_can_be_served(

@@ -15,14 +15,15 @@ from functools import partial
 
 from planner.assemble import Case
 from planner.cash import paid
+from planner.cheapest import cheapest
+from planner.decide import careful
 from planner.fewer import fewer
 from planner.plan import LAST_PLAN, Baseline, Plan, Scheme
 from planner.problem import Problem
 from planner.recost import fixed
 from planner.silos import alone
-from planner.solve import ImpossibleError, Solution, solve
+from planner.solve import ImpossibleError, Solution
 
-UNSERVED_USD = 1e4
 _HAIR = 1e-6
 """Share of the requests that a strategy may leave out: the last of a month's peak can cost a GPU for the month."""
 SILOS, TODAY, LAST = "silos per workload", "today's fleet and APIs", LAST_PLAN
@@ -107,7 +108,7 @@ def _one_way(case: Case, name: str, schemes: tuple[Scheme, ...], gap: float, lim
 
 def _silos(case: Case, gap: float, limit_s: float) -> Baseline:
     """Every workload planned alone, the bills added up."""
-    costly = _careful(case.problem)
+    costly = careful(case.problem)
     asking = [workload for workload in case.workloads if workload.classes]
     parts = [_priced(case, SILOS, alone(replace(case, problem=costly), w), gap, limit_s / len(asking)) for w in asking]
     for part, workload in zip(parts, asking, strict=True):
@@ -132,7 +133,7 @@ def _last(case: Case, last: Plan, gap: float, limit_s: float) -> Baseline:
     found = fixed(case, last)
     if isinstance(found, str):
         return _none(LAST, found)
-    made = _priced(case, LAST, _careful(found.problem), gap, limit_s)
+    made = _priced(case, LAST, careful(found.problem), gap, limit_s)
     if made.usd is None:
         return made
     usd = made.usd + found.purchases_usd
@@ -144,15 +145,10 @@ def _none(name: str, note: str) -> Baseline:
     return Baseline(name=name, usd=None, gap=None, note=note)
 
 
-def _careful(problem: Problem) -> Problem:
-    """The problem in which leaving work out does not pay."""
-    return replace(problem, unserved_usd_per_request=(UNSERVED_USD,) * len(problem.classes))
-
-
 def restricted(case: Case, schemes: tuple[Scheme, ...]) -> Case:
     """The case with the supplies of these schemes only."""
     less = fewer(case, lambda info: info.scheme in schemes, lambda _: "api" in schemes)
-    return replace(less, problem=_careful(less.problem))
+    return replace(less, problem=careful(less.problem))
 
 
 def _priced(case: Case, name: str, problem: Problem, gap: float, limit_s: float) -> Baseline:
@@ -160,9 +156,9 @@ def _priced(case: Case, name: str, problem: Problem, gap: float, limit_s: float)
     penalty = max(case.problem.unserved_usd_per_request)
     usual = replace(problem, unserved_usd_per_request=(penalty,) * len(problem.classes))
     try:
-        solution = solve(usual, gap=gap, time_limit_s=limit_s)
+        solution = cheapest(usual, gap=gap, time_limit_s=limit_s)
         if (missed := _missed_share(solution)) > _HAIR:
-            solution = solve(problem, gap=gap, time_limit_s=limit_s)
+            solution = cheapest(problem, gap=gap, time_limit_s=limit_s)
             missed = _missed_share(solution)
     except ImpossibleError as error:
         return _none(name, str(error))

@@ -19,6 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_FAULTY = 3
+"""Status of a plan that its own check refuses; 1 is bad input, 2 a wrong command line."""
+
 ForecastPath = Annotated[Path, typer.Argument(help="CSV: timestamp, workload, requests, input_tokens, output_tokens.")]
 PlanPath = Annotated[Path | None, typer.Option("--plan", help="plan.toml; default: the one beside the forecast.")]
 Model = Annotated[str | None, typer.Option(help="Model of workloads for which plan.toml names none.")]
@@ -47,7 +50,10 @@ def solve(
     ] = None,
     today: Today = None,
 ) -> None:
-    """Find the cheapest plan, prove how good it is, and write the review's folder."""
+    """Find the cheapest plan, prove how good it is, and write the review's folder.
+
+    Ends with status 3 where the plan fails its own check: it is written to be looked at, not to be signed.
+    """
     from planner.review import Wanted, review
     from planner.screen import Screen, print_review
 
@@ -59,6 +65,8 @@ def solve(
     with Screen() as screen:
         made = review(wanted, progress=screen.progress, step=screen.step)
     print_review(made)
+    if made.plan.checks:
+        raise typer.Exit(_FAULTY)
 
 
 @app.command()

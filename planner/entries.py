@@ -13,10 +13,11 @@ import numpy as np
 
 from planner.assemble import Case
 from planner.attribution import carried, class_usd
+from planner.cheapest import cheapest
 from planner.plan import Scheme
 from planner.plan_explained import Entry
 from planner.problem import Array, Endpoint, Line, Offer, Problem
-from planner.solve import Solution, solve
+from planner.solve import Solution
 
 LOWEST = 0.5
 """The lowest factor of today's price that is tried."""
@@ -66,7 +67,8 @@ def entry(case: Case, candidate: Candidate, gap: float, limit_s: float) -> Entry
     used, unused = None, 1.0
     factor = LOWEST
     for _ in range(1 + _HALVINGS):
-        solution = solve(at_price(case.problem, candidate, factor), gap=gap, time_limit_s=limit_s / (1 + _HALVINGS))
+        asked = at_price(case.problem, candidate, factor)
+        solution = cheapest(asked, gap=gap, time_limit_s=limit_s / (1 + _HALVINGS))
         if solution.gap > gap:
             return None
         if _is_used(case, candidate, solution):

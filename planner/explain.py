@@ -22,6 +22,7 @@ import numpy as np
 
 from planner.assemble import Case
 from planner.attribution import missed_requests
+from planner.cheapest import cheapest
 from planner.deployments import CaseWorkload
 from planner.entries import entry, nearest
 from planner.fewer import fewer
@@ -32,7 +33,7 @@ from planner.plan_explained import Entry, Explained, LongRun, Shift, Without
 from planner.problem import Blocks
 from planner.purchases import supplies
 from planner.rule_costs import rules
-from planner.solve import ImpossibleError, Solution, solve
+from planner.solve import ImpossibleError, Solution
 from planner.told import solved
 
 STEPS = (0.01, 0.1)
@@ -129,7 +130,7 @@ def _without_rule(asked: Asked, lifted: Callable[[], Case], name: str, limit_s: 
 
 def _without(asked: Asked, other: Case, limit_s: float, name: str, scheme: Scheme | None) -> Without:
     """The same decision in another case: dearer without a supply, cheaper without a rule."""
-    solution, again = asked.solution, solve(other.problem, gap=asked.gap, time_limit_s=limit_s)
+    solution, again = asked.solution, cheapest(other.problem, gap=asked.gap, time_limit_s=limit_s)
     sign = -1 if scheme is None else 1
     ends = sorted(sign * usd for usd in (again.bound_usd - solution.cost_usd, again.cost_usd - solution.bound_usd))
     return Without(
@@ -170,7 +171,7 @@ def _at_step(asked: Asked, workload: CaseWorkload, step: float, limit_s: float) 
     demand = problem.blocks.demand.copy()
     demand[:, classes] *= 1 + step
     more = problem.with_blocks(Blocks(problem.blocks.epoch, problem.blocks.weight_h, demand))
-    again = solve(tight(more), gap=asked.gap, time_limit_s=limit_s)
+    again = cheapest(tight(more), gap=asked.gap, time_limit_s=limit_s)
     tokens = np.array([shape.input_tokens + shape.output_tokens for shape in workload.shapes.classes])
     mtok = step * float(problem.blocks.weight_h @ problem.blocks.demand[:, classes] @ tokens) / 1e6
     return LongRun(

@@ -13,6 +13,8 @@ from planner.solve import Solution
 
 MARKET = "market-survey"
 """Stands in the price book where a survey states what sellers take, without naming one."""
+_ALL = 1e-3
+"""By what share two counts of what nothing can serve may differ."""
 _ONE_NUMBER = "the source states one number per latency, so the share of requests inside the SLO is unknown."
 
 
@@ -22,24 +24,31 @@ def headline(
     supplies: tuple[Supply, ...],
     strategies: tuple[Baseline, ...],
     solution: Solution,
+    *,
+    proven: bool,
+    left: tuple[str, ...],
 ) -> tuple[str, ...]:
-    """Three sentences; a plan that leaves work unserved says so before them."""
-    said = _unserved(case, solution)
-    said.append(_to_sign(case, purchases))
-    said.append(_flexible(supplies, served_all=not said[:-1]))
-    said.append(_money(case, strategies, solution))
-    return tuple(said)
+    """Three sentences; what is `left` unserved comes before them."""
+    bill = _money(case, strategies, solution)
+    cheaper = _cheaper(solution) if proven else "its proof is withdrawn, so another plan may be far cheaper"
+    return (*left, _to_sign(case, purchases), _flexible(supplies, served_all=not left), f"{bill}; {cheaper}.")
+
+
+def faulty(faults: tuple[str, ...]) -> tuple[str, ...]:
+    """What leads a plan in which the checker found faults; nothing where it found none."""
+    if not faults:
+        return ()
+    return (f"Do not sign this plan: its own check found {count(len(faults), 'fault')}: {'; '.join(faults)}.",)
 
 
 def warnings(
     case: Case,
-    solution: Solution,
     deployments: tuple[Deployed, ...],
     purchases: tuple[Purchase, ...],
     supplies: tuple[Supply, ...],
 ) -> tuple[str, ...]:
-    """What a reader has to know before signing, most serious first."""
-    said = _unserved(case, solution) + _doubts(deployments)
+    """What a reader has to know before signing, most serious first; what is left unserved is told by `unserved`."""
+    said = _doubts(deployments)
     for p in purchases:
         if p.provider == MARKET:
             said.append(f"{p.offer}: this is a surveyed market price that nobody quoted; ask sellers for it.")
@@ -72,8 +81,11 @@ def _doubts(deployments: tuple[Deployed, ...]) -> list[str]:
     return [f"{', '.join(dict.fromkeys(names))}: {doubt}" for doubt, names in found.items()]
 
 
-def _unserved(case: Case, solution: Solution) -> list[str]:
-    """What cannot be served, and what is left unserved because plan.toml says that it is worth little."""
+def unserved(case: Case, solution: Solution, impossible: float | None) -> tuple[str, ...]:
+    """What is left unserved and why: nothing can serve it, as was shown, or leaving it is cheaper.
+
+    `impossible` is how many requests are missed where leaving them costs `decide.UNSERVED_USD` each; None: unknown.
+    """
     asked = float((solution.blocks.weight_h @ solution.blocks.demand).sum())
     missed = missed_requests(solution)
     of_workload = {w.name: (w, float(missed[list(w.classes)].sum())) for w in case.workloads}
@@ -81,13 +93,25 @@ def _unserved(case: Case, solution: Solution) -> list[str]:
     forced = sum(n for w, n in of_workload.values() if w.spec.unserved_usd_per_request is None)
     said = []
     if forced:
-        said.append(f"{forced:,.0f} requests ({forced / asked:.2%}) cannot be served by anything in the price book.")
+        said.append(f"{forced:,.0f} requests ({forced / asked:.2%}) {_why(forced, impossible)}.")
     if chosen:
         said.append(
             f"{chosen:,.0f} requests ({chosen / asked:.2%}) are left unserved: serving them costs more than plan.toml "
             "says they are worth."
         )
-    return said
+    return tuple(said)
+
+
+def _why(left: float, impossible: float | None) -> str:
+    if impossible is None:
+        return "are left unserved: no plan that serves them was found, but one may exist"
+    if impossible >= left * (1 - _ALL):
+        return "cannot be served by anything in the price book"
+    beyond = f"{impossible:,.0f} of them cannot be served by anything in the price book, and " if impossible else ""
+    return (
+        f"are left unserved: {beyond}serving {'the others' if beyond else 'them'} costs more than the default price of "
+        "unserved work; state unserved_usd_per_request in plan.toml"
+    )
 
 
 def _to_sign(case: Case, purchases: tuple[Purchase, ...]) -> str:
@@ -171,6 +195,8 @@ def _money(case: Case, strategies: tuple[Baseline, ...], solution: Solution) -> 
     if known:
         other, name = min(known)
         text += f"; the best single strategy, {name}, costs {more(other, solution.cost_usd)}"
-    if solution.gap < PROVEN:
-        return f"{text}; no plan is cheaper."
-    return f"{text}; no plan can be more than {share(solution.gap)} cheaper."
+    return text
+
+
+def _cheaper(solution: Solution) -> str:
+    return "no plan is cheaper" if solution.gap < PROVEN else f"no plan can be more than {share(solution.gap)} cheaper"

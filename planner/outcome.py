@@ -14,9 +14,9 @@ from planner.assemble import Case
 from planner.attribution import HOURLY_LINES, charges_usd, hourly_usd, missed_requests, offer_lines
 from planner.cash import paid, paid_lines
 from planner.check import check
-from planner.headline import headline, warnings
+from planner.headline import faulty, headline, unserved, warnings
 from planner.hourly import HourTable
-from planner.plan import SUPPLY_ORDER, Amount, Baseline, Month, Plan, Scheme
+from planner.plan import SUPPLY_ORDER, Amount, Baseline, Kept, Month, Plan, Scheme
 from planner.priced import price_rows
 from planner.problem import Array
 from planner.purchases import purchases, supplies
@@ -38,11 +38,20 @@ def make_plan(
     inputs: dict[str, str],
     *,
     made_on: date,
+    kept: Kept | None = None,
+    impossible: float | None = None,
 ) -> tuple[Plan, HourTable]:
-    """The plan and its hours; the plan is checked and says what the checker found."""
-    told = solved(case, solution)
+    """The plan and its hours; the plan is checked, and a fault that the checker finds leads it and withdraws its proof.
+
+    `kept` says why it is not the cheapest plan found, `impossible` how many requests nothing can serve, where it is
+    known (`decide.py`).
+    """
+    told, faults = solved(case, solution), check(solution)
     bought, used, running = tuple(purchases(told)), tuple(supplies(told)), deployments(told)
-    said = warnings(case, solution, running, bought, used)
+    doubts = warnings(case, running, bought, used)
+    left = unserved(case, solution, impossible)
+    first = headline(case, bought, used, strategies, solution, proven=not faults, left=left)
+    wrong = faulty(faults)
     plan = Plan(
         name=name,
         made_on=made_on.isoformat(),
@@ -53,15 +62,15 @@ def make_plan(
         horizon_hours=case.span.hours,
         discount_rate_per_year=case.span.rate,
         cost_usd=solution.cost_usd,
-        bound_usd=solution.bound_usd,
-        gap=solution.gap,
-        proof=solution.proof,
-        checks=check(solution),
+        bound_usd=None if faults else solution.bound_usd,
+        gap=None if faults else solution.gap,
+        proof=f"withdrawn: {solution.proof}" if faults else solution.proof,
+        checks=faults,
         unserved_requests=float(missed_requests(solution).sum()),
         evidence=max((d.kind for d in running), key=_KINDS.index, default=None),
-        headline=headline(case, bought, used, strategies, solution),
+        headline=(*wrong, *([] if kept is None else [kept.says]), *first),
         notes=case.notes,
-        warnings=(*said[:1], *causes(case, solution), *said[1:], *spot_risks(case.offers, bought)),
+        warnings=(*wrong, *left, *causes(case, solution), *doubts, *spot_risks(case.offers, bought)),
         purchases=bought,
         supplies=used,
         workloads=tuple(workloads(told)),
@@ -71,6 +80,7 @@ def make_plan(
         baselines=strategies,
         prices=price_rows(case, used),
         paid=paid(solution, case.span),
+        kept=kept,
         volumes=model_volumes(case),
     )
     return plan, _hours(told)

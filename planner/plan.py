@@ -6,6 +6,7 @@ horizon is discounted. The unknown is None.
 
 Format history
     spillway-plan/1 (2026-11-20): first version.
+    spillway-plan/1 (2026-11-21): `bound_usd` and `gap` are null where the checker found a fault.
 """
 
 from __future__ import annotations
@@ -62,8 +63,10 @@ class Plan(Value):
     horizon_hours: int
     discount_rate_per_year: float
     cost_usd: float
-    bound_usd: float
-    gap: float = Field(ge=0)
+    bound_usd: float | None
+    """No plan costs less; None: the checker found a fault, so nothing is proven."""
+    gap: float | None = Field(ge=0)
+    """By what share a cheaper plan could undercut this one at most; None: nothing is proven."""
     proof: str
     checks: tuple[str, ...]
     """What the checker found wrong; empty when nothing."""

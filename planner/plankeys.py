@@ -71,7 +71,7 @@ class Workload(Value):
     owner: str | None = None
     """Team, agent or feature that the bill is shown to."""
     unserved_usd_per_request: NonNegative | None = None
-    """What a request that nobody serves costs; None: more than any way to serve it."""
+    """What a request that nobody serves costs; None: a default above what serving it costs (`penalty.py`)."""
 
     @model_validator(mode="after")
     def _slo_limits_something(self) -> Self:

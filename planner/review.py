@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from hardware_profiles.faults import Fault, InputError
 from planner.assemble import Case, assemble
 from planner.baselines import baselines
 from planner.beside import hidden_amounts, migration
+from planner.decide import Decided, decide
 from planner.explain import Asked, explain
 from planner.hourly import HourTable
 from planner.inputs import Checked, check_inputs
@@ -22,7 +23,7 @@ from planner.plan import Kept, Plan
 from planner.reasons import reasoned
 from planner.report import check_folder, write_review
 from planner.since import read_last, since
-from planner.solve import ImpossibleError, Progress, Solution, solve
+from planner.solve import ImpossibleError, Progress
 from planner.whatif import sensitivities
 
 BASELINE_SHARE = 0.5
@@ -94,20 +95,22 @@ def review(
         noted=checked.notes,
     )
     before = None if last is None else last.plan
-    solution, kept = _decided(case, before, wanted, progress, step)
+    decided, kept = _decided(case, before, wanted, progress, step)
+    case, solution = decided.case, decided.solution
     others_s = wanted.time_limit_s * BASELINE_SHARE
     gap = max(wanted.gap, 0.01)
     strategies = baselines(
         case, gap=gap, time_limit_s=others_s, last=before, progress=lambda name: step(f"pricing {name}")
     )
-    plan, hours = make_plan(name, case, solution, strategies, digests(checked, case), made_on=wanted.today)
+    inputs = digests(checked, case)
+    plan, hours = make_plan(
+        name, case, solution, strategies, inputs, made_on=wanted.today, kept=kept, impossible=decided.impossible
+    )
     told: dict[str, object] = {"since": None if last is None else since(last, plan.prices)}
     if wanted.what_if:
         told["sensitivities"] = sensitivities(
             case, solution, gap=gap, time_limit_s=others_s / 5, progress=lambda driver: step(f"moving {driver}")
         )
-    if kept is not None:
-        told |= {"kept": kept, "headline": (kept.says, *plan.headline)}
     swaps = migration(plan, before, case.plan.hidden_costs.migration_usd_per_swap)
     told["hidden"] = (*hidden_amounts(case, solution), *swaps)
     plan = plan.model_copy(update=told)
@@ -121,16 +124,18 @@ def review(
 
 def _decided(
     case: Case, last: Plan | None, wanted: Wanted, progress: Callable[[Progress], None], step: Callable[[str], None]
-) -> tuple[Solution, Kept | None]:
+) -> tuple[Decided, Kept | None]:
     """The plan to recommend: the cheapest found, or what is there or was decided last where that is as good."""
     step("solving")
     try:
-        solution = solve(case.problem, gap=wanted.gap, time_limit_s=wanted.time_limit_s, progress=progress)
+        found = decide(case, gap=wanted.gap, time_limit_s=wanted.time_limit_s, progress=progress)
     except ImpossibleError as error:
         remedy = "loosen max_owned_gpus or max_kw in plan.toml, or give a longer --time-limit"
         raise InputError(Fault(str(error), remedy)) from None
     step("comparing with what is there and the last plan")
-    return keep(case, solution, last, gap=wanted.gap, time_limit_s=wanted.time_limit_s * KEEP_SHARE)
+    limit_s = wanted.time_limit_s * KEEP_SHARE
+    solution, kept = keep(found.case, found.solution, last, gap=wanted.gap, time_limit_s=limit_s)
+    return replace(found, solution=solution), kept
 
 
 def default_name(today: date, forecast: Path) -> str:

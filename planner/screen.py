@@ -56,14 +56,19 @@ def print_review(made: Review) -> None:
     tables = [_purchases(plan), _supplies(plan), _baselines(plan)]
     for table in (*tables, *([_sensitivities(plan)] if plan.sensitivities else []), *map(_section, reasons(plan))):
         console.print(table)
-    proof = f"Proof: no plan costs less than {plan.bound_usd:,.0f} USD (gap {plan.gap:.2%}, {plan.proof}); "
-    passed = "the checker found no broken rule." if not plan.checks else f"THE CHECKER FOUND: {'; '.join(plan.checks)}"
-    console.print(_text(proof + passed))
+    console.print(_text(_proof(plan)))
     console.print(_text(f"Evidence: {plan.evidence or 'no curve is used'}."))
     for text in (*plan.warnings, *plan.notes):
         console.print(_text(f"* {text}"))
     folder = made.files[0].parent if made.files else None
     console.print(_text(f"Report: {folder}"))
+
+
+def _proof(plan: Plan) -> str:
+    if plan.bound_usd is None or plan.gap is None:
+        return f"Proof: {plan.proof}. THE CHECKER FOUND: {'; '.join(plan.checks)}."
+    proven = f"no plan costs less than {plan.bound_usd:,.0f} USD (gap {plan.gap:.2%}, {plan.proof})"
+    return f"Proof: {proven}; the checker found no broken rule."
 
 
 def print_checked(checked: Checked) -> None:

@@ -31,14 +31,14 @@ def total(plan: Plan) -> str:
 
 
 def alarms(plan: Plan) -> tuple[str, ...]:
-    """What has to stand before everything else: work that is not served, and a plan that failed its check."""
+    """What has to stand before everything else: a plan that failed its check, and work that is not served."""
     found = []
+    if plan.checks:
+        found.append(f"The independent check found {count(len(plan.checks), 'fault')} in this plan; do not sign it.")
     if plan.unserved_requests > 0:
         asked = sum(workload.requests for workload in plan.workloads)
         part = f" ({share(plan.unserved_requests / asked)} of all)" if asked else ""
         found.append(f"This plan leaves {big(plan.unserved_requests)} requests unserved{part}.")
-    if plan.checks:
-        found.append(f"The independent check found {count(len(plan.checks), 'fault')} in this plan; do not sign it.")
     return tuple(found)
 
 
@@ -66,15 +66,21 @@ def certainty(plan: Plan) -> Table:
     """How sure the plan is: proof, check, evidence, prices."""
     dated = {s.name: s.source for s in plan.supplies if s.source} | {p.offer: p.source for p in plan.purchases}
     stale = sorted(name for name, source in dated.items() if source.stale)
-    cheaper = f"no plan can be more than {share(plan.gap)} cheaper" if plan.gap >= PROVEN else "no plan is cheaper"
     rows = [
-        ("proof", f"{cheaper}: any plan costs at least {usd(plan.bound_usd)} ({plan.proof})"),
+        ("proof", _proof(plan)),
         ("check", "; ".join(plan.checks) or "an independent check of every rule and every amount found nothing wrong"),
         ("worst evidence", EVIDENCE[plan.evidence]),
         ("curves", _curves(plan.deployments)),
         ("prices used", f"{len(dated)}, stale: {', '.join(stale) or 'none'}"),
     ]
     return Table(("", ""), tuple(rows), words=first(2))
+
+
+def _proof(plan: Plan) -> str:
+    if plan.gap is None or plan.bound_usd is None:
+        return plan.proof
+    cheaper = f"no plan can be more than {share(plan.gap)} cheaper" if plan.gap >= PROVEN else "no plan is cheaper"
+    return f"{cheaper}: any plan costs at least {usd(plan.bound_usd)} ({plan.proof})"
 
 
 def sections(plan: Plan) -> tuple[Section, ...]:

@@ -17,11 +17,12 @@ import numpy as np
 
 from planner.assemble import Case
 from planner.attribution import carried
+from planner.cheapest import cheapest
 from planner.dispatch import Hours, dispatch
 from planner.most_units import tight
 from planner.plan import Sensitivity
 from planner.problem import Array, Blocks, Line, Offer, Problem
-from planner.solve import Solution, fleet_usd, hours_usd, in_time, joined, solve
+from planner.solve import Solution, fleet_usd, hours_usd, in_time, joined
 from planner.solver import Fleet
 from planner.units import in_requests, in_units, work_unit
 from planner.whole import settle
@@ -184,7 +185,7 @@ class _Base:
     time_limit_s: float
 
     def solved(self, problem: Problem) -> Solution:
-        return solve(problem, gap=self.gap, time_limit_s=self.time_limit_s)
+        return cheapest(problem, gap=self.gap, time_limit_s=self.time_limit_s)
 
     def kept(self, problem: Problem, fleet: Fleet | None = None) -> Solution:
         return kept(problem, fleet or self.solution.fleet, self.gap / 8 * abs(self.solution.cost_usd))

@@ -15,7 +15,7 @@ import io
 from collections.abc import Sequence
 from datetime import datetime
 
-from planner.amounts import month
+from planner.amounts import UNKNOWN, month
 from planner.bill import Item, Thing, bill
 from planner.cells import Cell, Formula, Given, Kind, Number, Writer, letters, text_cell
 from planner.drawing import label
@@ -85,8 +85,8 @@ def _inputs(writer: Writer, plan: Plan) -> None:
         ("horizon, hours", Number(plan.horizon_hours, "count")),
         ("horizon starts", plan.horizon_start),
         ("discount rate per year", Number(plan.discount_rate_per_year, "share")),
-        ("no plan is cheaper than, USD", plan.bound_usd),
-        ("proven gap", Number(plan.gap, "share")),
+        ("no plan is cheaper than, USD", UNKNOWN if plan.bound_usd is None else plan.bound_usd),
+        ("proven gap", UNKNOWN if plan.gap is None else Number(plan.gap, "share")),
         ("proof", plan.proof),
         ("worst evidence", EVIDENCE[plan.evidence]),
         ("unserved requests", Number(plan.unserved_requests, "count")),

@@ -17,6 +17,7 @@ import numpy as np
 
 from hardware_profiles.curve import Conditions, Curve, Gpu, Kind, Point, Precision, Sample, Shape, write_curve
 from planner.assemble import Case, assemble
+from planner.decide import decide
 from planner.hourly import HourTable
 from planner.inputs import check_inputs
 from planner.outcome import make_plan
@@ -38,7 +39,7 @@ RATES = {MAIN: 2.0, (1000, 50): 6.0, (250, 200): 2.6, (250, 50): 9.0}
 OFFER_COLUMNS = (
     "provider", "gpu", "gpus_per_unit", "scheme", "term_months", "upfront_usd_per_unit", "committed_usd_per_gpu_h",
     "usage_usd_per_gpu_h", "region", "limit_units", "lead_time_months", "commitment",
-    "interruptions_per_h", "restart_minutes", "as_of", "source",
+    "interruptions_per_h", "restart_minutes", "minimum_hours", "as_of", "source",
 )  # fmt: skip
 ENDPOINT_COLUMNS = (
     "provider", "model", "input_usd_per_mtok", "cached_input_usd_per_mtok", "output_usd_per_mtok",
@@ -232,9 +233,9 @@ def stated(path: Path, today: date = TODAY) -> Case:
 
 def told(path: Path, *, gap: float = 1e-4, today: date = TODAY) -> Told:
     """Solve and tell what the files say, without comparing it with other strategies."""
-    case = stated(path, today)
-    solution = solve(case.problem, gap=gap)
-    plan, hours = make_plan("review", case, solution, (), {}, made_on=today)
+    decided = decide(stated(path, today), gap=gap, time_limit_s=60.0)
+    case, solution = decided.case, decided.solution
+    plan, hours = make_plan("review", case, solution, (), {}, made_on=today, impossible=decided.impossible)
     return Told(case, solution, plan, hours)
 
 

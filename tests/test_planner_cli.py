@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from planner_cases import MODEL, PER_GPU_H, PLAN, api, forecast, on_demand, write
 
 from planner import cli
+from planner.plan import read_plan
+from planner.problem import Problem
+from planner.solve import Solution, solve
 
 COMMANDS = ("solve", "check", "init", "report")
 
@@ -163,6 +166,40 @@ def test_the_first_screen_of_a_forecast_alone_names_what_was_chosen(planner: Pla
     assert "Proof: no plan costs less than" in done.out
     assert done.out.splitlines()[-1] == "Report: reports/2026-Q4-mine"
     assert "reports/2026-Q4-mine/plan.json" in planner.files()
+
+
+def test_a_plan_that_fails_its_check_ends_with_3(planner: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bound above the plan proves nothing: that leads the first screen and the report, and no proof is claimed."""
+
+    def too_sure(problem: Problem, **how: object) -> Solution:
+        found = solve(problem, **how)  # type: ignore[arg-type]
+        return replace(found, bound_usd=found.cost_usd * 1.5)
+
+    monkeypatch.setattr("planner.cheapest.solve", too_sure)
+    rows = forecast(24, {"chat": 2 * PER_GPU_H})
+    plan = PLAN + "[horizon]\nhours = 24\n" + '[policy]\nforbid = ["buy", "reserved", "api"]\n'
+    write(planner.folder, plan=plan, rows=rows, offers=[on_demand()])
+    done = planner("solve", "forecast.csv", "--profiles", "profiles", "--today", "2026-11-20", "--name", "wrong")
+    assert done.code == 3
+    first = (
+        "Do not sign this plan: its own check found 1 fault: the bound 72.00 USD exceeds the plan's 48.00 USD.",
+        "Sign nothing: there is no GPU to buy or reserve under the plan's rules.",
+        "Leave all tokens to on-demand GPUs.",
+    )
+    assert tuple(done.out.splitlines()[:3]) == first
+    assert "no plan is cheaper" not in done.out
+    assert "gap" not in done.out
+    (bill,) = (line for line in done.out.splitlines() if line.startswith("The bill is "))
+    assert bill.endswith("; its proof is withdrawn, so another plan may be far cheaper.")
+    assert (
+        "Proof: withdrawn: one programme. THE CHECKER FOUND: the bound 72.00 USD exceeds the plan's 48.00 USD."
+        in done.out.splitlines()
+    )
+    made = read_plan(planner.folder / "reports" / "wrong" / "plan.json")
+    assert (made.gap, made.bound_usd, made.proof) == (None, None, "withdrawn: one programme")
+    report = (planner.folder / "reports" / "wrong" / "report.md").read_text(encoding="utf-8")
+    assert report.splitlines()[2] == "> **The independent check found 1 fault in this plan; do not sign it.**"
+    assert "no plan" not in report
 
 
 def test_the_first_screen_says_unserved_work_first(planner: Planner) -> None:

@@ -48,13 +48,13 @@ def test_first_screen_is_what_is_decided_from() -> None:
     assert len(screen.splitlines()) < 40
 
 
-def test_unserved_work_is_said_before_anything_else() -> None:
-    """A plan that leaves work unserved says so in its first line, then whether the check failed."""
+def test_a_failed_check_and_unserved_work_are_said_before_anything_else() -> None:
+    """A plan that failed its check says so in its first line, then that it leaves work unserved."""
     made = _markdown(plan(missed=120_000).model_copy(update={"checks": ("month 2027-01: more GPUs than bought",)}))
     first = [line for line in made.splitlines()[1:] if line][:2]
     assert first == [
-        "> **This plan leaves 120,000 requests unserved (0.1 % of all).**",
         "> **The independent check found 1 fault in this plan; do not sign it.**",
+        "> **This plan leaves 120,000 requests unserved (0.1 % of all).**",
     ]
     assert "| check | month 2027-01: more GPUs than bought |" in made
     assert "| assistant | platform | llama-3-8b | 500 ms | 50 ms | no limit | 95 % | 120,000 (0.3 %) |" in made

@@ -43,7 +43,7 @@ def _problem() -> Problem:
             Offer("hourly", {"rented": 1.0}, placed="hour", bought=False, usage_usd_per_h=3.0),
         ),
         endpoints=(Endpoint("api", (1.5,)),),
-        fixed_charges=(FixedCharge("staff", ("own",), 7.0, 10.0),),
+        fixed_charges=(FixedCharge("staff", ("own",), 7.0, 5.0),),
         unserved_usd_per_request=(99.0,),
     )  # fmt: skip
 
