@@ -67,7 +67,7 @@ class Asked:
     tpot_s: float | None = DEFAULT_SLO.tpot_s
     e2e_s: float | None = DEFAULT_SLO.e2e_s
     attainment: float = DEFAULT_SLO.attainment
-    stage_s: float = 120.0
+    stage_s: float | None = None
     warm_up_s: float = 10.0
     width: float | None = 0.05
     rate_requests: int = 1000

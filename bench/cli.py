@@ -61,7 +61,9 @@ def run(
     tpot: Annotated[float | None, typer.Option(min=0.0, help="SLO: seconds per further token.")] = 0.03,
     e2e: Annotated[float | None, typer.Option(min=0.0, help="SLO: seconds to the last token.")] = None,
     attainment: Annotated[float, typer.Option(min=0.0, max=1.0, help="SLO: share that meets all limits.")] = 0.95,
-    stage_seconds: Annotated[float, typer.Option(min=1, help="A stage's longest load, warm-up included.")] = 120,
+    stage_seconds: Annotated[
+        float | None, typer.Option(min=1, help="A stage's longest load; default: 120, or as requests need.")
+    ] = None,
     warm_up_seconds: Annotated[float, typer.Option(min=0, help="Not counted, at each stage's start.")] = 10,
     width: Annotated[float, typer.Option(min=0, max=1, help="A stage ends when known this well; 0: never.")] = 0.05,
     rate_requests: Annotated[int, typer.Option(min=1, help="Requests an open-loop stage needs.")] = 1000,

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from bench import child, stats
+from bench import child
+from bench.length import least_load_s
 from bench.order import PRIMED, Order, Progress, StageRun, Stopped
 from bench.progress import Rows
 from bench.records import concat, read_records
@@ -35,6 +36,8 @@ _SILENT_S = 60.0
 """Workers tell that they are alive five times a second; after this long without it the stage has failed."""
 _FAILING_AFTER = 20
 _FAILING_SHARE = 0.95
+_MARGIN = 1.02
+"""The median E2E of the whole stage may be a little above the one so far."""
 _DEAD_S, _DEAD_AFTER = 5.0, 5
 """No request served for this long (and for three E2E times) while so many failed: the server is dead."""
 
@@ -95,7 +98,7 @@ class Run:
         """Why the load should stop now; None to go on."""
         if self.should_stop is not None and self.should_stop():
             return "asked"
-        if elapsed >= self.stage.cap_s:
+        if elapsed >= self.stage.cap_s and (self.enough(elapsed) or elapsed >= (self.stage.longest_s or 0.0)):
             return "cap"
         if self.failing(elapsed):
             return "failing"
@@ -118,11 +121,19 @@ class Run:
         settled = self.rows.after_warm_up()
         if self.stage.width is None or len(settled) < self.stage.min_requests:
             return False
-        if elapsed - self.stage.warm_up_s < stats.FEWEST_E2E * float(np.median(settled[:, 3])):
-            return False  # too short to tell whether it is steady
+        if not self.enough(elapsed):
+            return False
         throughput, tpot = self.widths
         wanted = (tpot,) if self.stage.mode == "open" else (throughput, tpot)
         return all(width is not None and width <= self.stage.width for width in wanted)
+
+    def enough(self, elapsed: float) -> bool:
+        """Whether the window is long enough to tell whether it is steady."""
+        settled, stage = self.rows.after_warm_up(), self.stage
+        if not len(settled):
+            return False
+        begins_s = max(stage.warm_up_s, stage.stagger_s if stage.mode == "closed" else 0.0)
+        return elapsed >= _MARGIN * least_load_s(stage.mode, begins_s, float(np.median(settled[:, 3])))
 
     def stop(self, drain_s: float) -> None:
         """Tell the workers to stop sending."""

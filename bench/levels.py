@@ -2,7 +2,8 @@
 
 Closed loop: loads 1, 2, 4, ... doubled until throughput gains less than 5 % (from the fourth level on: a curve of fewer
 could not be read between its points), requests queue at the server, fewer than half of the requests meet the SLO (it is
-broken beyond repair), or the limit is reached. Stated loads end early for the same reasons.
+broken beyond repair), or the limit is reached. Stated loads end early for the same reasons. A request that only had no
+time to end counts neither as failed nor as a miss: where nothing ended, nothing is known.
 
 Open loop: the highest Poisson rate whose attainment stays at the target. Outcomes are pass, fail and undecided; a rate
 that leaves a queue behind has failed whatever its attainment, and so has one that is unsteady in most of at least two
@@ -42,9 +43,10 @@ class Level:
     throughput_per_s: float
     queueing: float | None
     """Share of the requests at the server that wait."""
-    met_share: float
-    """Attainment of the SLO."""
+    met_share: float | None
+    """Attainment of the SLO; None where no request was sent in the window: the stage is shorter than one."""
     failed_share: float
+    """Share of the requests that failed; one that only had no time to end did not."""
 
 
 def next_load(levels: Sequence[Level], most: int, stated: Sequence[int] = ()) -> tuple[int | None, str]:
@@ -66,7 +68,9 @@ def _why_stop(levels: Sequence[Level]) -> str:
         return f"{last.failed_share:.0%} of the requests failed {at}"
     if last.queueing is not None and last.queueing > QUEUED:
         return f"{last.queueing:.0%} of the requests wait at the server {at}"
-    if last.met_share < BROKEN:
+    if not last.throughput_per_s:
+        return f"no request had time to end {at}: leave --stage-seconds out, then stages last as long as they need"
+    if last.met_share is not None and last.met_share < BROKEN:
         return f"{last.met_share:.0%} of the requests meet the SLO {at}"
     if len(levels) >= LEAST_LEVELS and last.throughput_per_s < levels[-2].throughput_per_s * (1 + GAIN):
         return f"load {last.load} gives less than {GAIN:.0%} more than load {levels[-2].load}"

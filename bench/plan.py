@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from bench.length import Pace
 from bench.order import Address, Target
 from bench.prompts import Fixed as FixedShape
 from bench.prompts import LogNormal, Range, ShapeLaw, Trace, longest, read_pairs, read_trace
@@ -35,39 +36,10 @@ RUN_FILE = "run.json"
 JITTER = 0.1
 DEFAULT_SHAPES = ((1024, 1024), (8192, 1024), (1024, 8192))
 LEAST_TOKENS = 16
+PROBE_LOAD_S, PROBE_DRAIN_S = 0.5, 1800.0
+"""How long a probe's users may send, once each, and wait."""
 
 Precision = Literal["bf16", "fp16", "fp8", "fp4", "int8", "int4", "fp32"]
-
-
-class Pace(Value):
-    """How long stages are, and how precise."""
-
-    stage_s: Positive = 120.0
-    """A stage's load stops here at the latest, warm-up included."""
-    warm_up_s: NonNegative = 10.0
-    width: Positive | None = 0.05
-    """A stage stops when throughput and median TPOT are known within this share; None: always to `stage_s`."""
-    min_requests: Annotated[int, Field(ge=1)] = 50
-    drain_s: NonNegative = 120.0
-    rate_requests: Annotated[int, Field(ge=1)] = 1000
-    """Open loop: served before a stage may end early. 95 % cannot be told from less with fewer than 73 independent
-    requests (Wilson's lower bound of 100 %), and neighbouring requests are not independent: with 400 a search on a
-    simulated queue finds 0.74 to 1.0 of the true rate, with 1000 0.80 to 1.0, with 3000 0.84 to 1.0 (the median 0.86,
-    0.91 and 0.93)."""
-
-    rate_stages: Annotated[int, Field(ge=1)] = 16
-    """Open-loop stages of one shape's search, at most."""
-
-    def open_cap_s(self, rate_per_s: float) -> float:
-        """An open-loop stage's longest load: as long as its requests take at this rate, at most four stages."""
-        needed_s = self.warm_up_s + 1.2 * self.rate_requests / rate_per_s
-        return max(self.stage_s, min(needed_s, 4 * self.stage_s))
-
-    @model_validator(mode="after")
-    def _load_after_the_warm_up(self) -> Self:
-        if self.warm_up_s >= self.stage_s:
-            raise ValueError("the warm-up is as long as the stage")
-        return self
 
 
 class RunPlan(Value):
@@ -283,9 +255,20 @@ def label(law: ShapeLaw) -> str:
 
 
 def stage(
-    plan: RunPlan, found: Found, shape: int, *, load: int | None = None, rate_per_s: float | None = None, batch: int = 0
+    plan: RunPlan,
+    found: Found,
+    shape: int,
+    *,
+    load: int | None = None,
+    rate_per_s: float | None = None,
+    batch: int = 0,
+    e2e_s: float | None = None,
+    most_e2e_s: float | None = None,
 ) -> Stage:
-    """One stage. All rates of a shape share seeds (common random numbers); another `batch` is another seed."""
+    """One stage. All rates of a shape share seeds (common random numbers); another `batch` is another seed.
+
+    `e2e_s` is the E2E to expect, `most_e2e_s` the longest possible (`bench.length`); None: unknown.
+    """
     law = plan.shapes[shape]
     if isinstance(law, Trace):
         return _replay(plan, found, shape, law)
@@ -300,15 +283,25 @@ def stage(
         rate_per_s=rate_per_s,
         cached_share=plan.cached_share,
         block_tokens=found.block_tokens or 16,
-        cap_s=plan.pace.stage_s if rate_per_s is None else plan.pace.open_cap_s(rate_per_s),
-        warm_up_s=plan.pace.warm_up_s,
+        **(
+            plan.pace.closed(e2e_s, most_e2e_s, pause_s=plan.think_s, turns=sum(plan.turns) / 2)
+            if rate_per_s is None
+            else plan.pace.open(e2e_s, rate_per_s)
+        ),
         min_requests=plan.pace.min_requests if rate_per_s is None else plan.pace.rate_requests,
         width=plan.pace.width,
-        drain_s=plan.pace.drain_s,
         **(closed if load is not None and plan.turns[1] > 1 else {}),
         **({"think_s": plan.think_s} if load is not None and plan.turns[1] == 1 else {}),
         **({} if load is not None else {"arrivals": plan.arrivals}),
     )
+
+
+def probe(plan: RunPlan, found: Found, shape: int, load: int) -> Stage:
+    """One round alone, which no point is made of: `load` users send once, to see how long a request takes."""
+    first = stage(plan, found, shape, load=load)
+    once = {"cap_s": PROBE_LOAD_S, "drain_s": PROBE_DRAIN_S, "think_s": PROBE_DRAIN_S, "turns": (1, 1)}
+    changes = once | {"name": f"{first.name}-probe", "warm_up_s": 0.0, "stagger_s": 0.0, "width": None}
+    return Stage.model_validate(first.model_dump() | changes)
 
 
 def _replay(plan: RunPlan, found: Found, shape: int, law: Trace) -> Stage:

@@ -62,7 +62,10 @@ class Stage(Value):
     block_tokens: Annotated[int, Field(ge=1)] = 16
     """The server's cache block: only whole blocks are cached (vLLM's default is 16)."""
     cap_s: Positive = 120.0
-    """The load stops here at the latest, warm-up included."""
+    """The load stops here at the latest, warm-up included; see `longest_s`."""
+    longest_s: Positive | None = None
+    """Closed loop: where requests prove longer than expected the load goes on past the cap until the window holds
+    enough of them (`bench.length`), at most until here."""
     warm_up_s: Annotated[float, Field(ge=0)] = 5.0
     """Requests sent before this moment never count towards stopping, nor to a window."""
     min_requests: Annotated[int, Field(ge=1)] = 50
@@ -71,7 +74,7 @@ class Stage(Value):
     """Stop when the 95 % interval's half-width is below this share of the value, for throughput (closed loop)
     and median TPOT; None runs to the cap."""
     stagger_s: Annotated[float, Field(ge=0)] = 1.0
-    """Closed loop: user i of n starts at i/n of this."""
+    """Closed loop: user i of n starts at i/n of this: within one E2E, or users march in waves."""
     drain_s: Annotated[float, Field(ge=0)] = 60.0
     """How long requests in flight may finish after the load stopped; what is left then has status `unfinished`."""
     think_s: Annotated[float, Field(ge=0)] = 0.0
@@ -96,6 +99,8 @@ class Stage(Value):
             raise ValueError("turns go from few to many, and conversations need a closed loop")
         if not self.name or not all(c.isalnum() or c in "-_." for c in self.name) or self.name.startswith("."):
             raise ValueError("a stage's name has letters, digits, '-', '_' and '.' only")
+        if self.longest_s is not None and (self.mode == "open" or self.longest_s < self.cap_s):
+            raise ValueError("`longest_s` belongs to a closed loop and is not below the cap")
         if self.warm_up_s >= self.cap_s:
             raise ValueError("the warm-up is as long as the cap")
         return self

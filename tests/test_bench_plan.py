@@ -12,7 +12,6 @@ from bench.driver import Target
 from bench.model_folder import HUB, dummy_config, vocabulary
 from bench.plan import (
     Found,
-    Pace,
     RunFile,
     RunPlan,
     check_window,
@@ -280,12 +279,6 @@ def test_stages_of_one_shape_share_their_seed() -> None:
     level = stage(plan, found(), 0, load=4)
     assert (level.name, level.load, level.cap_s, level.warm_up_s) == ("shape-0-100x20-load-4", 4, 30, 2)
     assert (level.block_tokens, level.cached_share) == (128, 0.5)
-
-
-def test_an_open_loop_is_long_enough_to_tell() -> None:
-    """At least as long as a stage, long enough for its requests, and not endless at small rates."""
-    pace = Pace(stage_s=60, warm_up_s=10, rate_requests=400)
-    assert [pace.open_cap_s(rate) for rate in (100, 4, 0.1)] == [60, 130, 240]
 
 
 def test_the_machines_id_tells_nothing(tmp_path: Path) -> None:

@@ -107,17 +107,21 @@ def test_tokens_of_a_chunk_count_where_it_arrived() -> None:
 
 
 def test_the_window_cuts_warm_up_and_tail() -> None:
-    """From the warm-up, or later when users' first requests took longer, to a median E2E before the load's stop."""
+    """From the warm-up, or an E2E, or when the last user began, to a median E2E before the load's stop; in an open loop
+    from two E2E times of the first requests."""
     assert stats.stage_window(steady(), closed(), 40.0) == Window(5.0, 39.0)
     slow = steady(e2e_s=8.0, length_s=80.0)
-    assert stats.stage_window(slow, closed(), 80.0) == Window(14.0, 72.0)
+    assert stats.stage_window(slow, closed(), 80.0) == Window(8.0, 72.0)
+    assert stats.stage_window(slow, closed(stagger_s=12.0), 80.0) == Window(12.0, 72.0)
+    opened = closed().model_copy(update={"mode": "open", "load": None, "rate_per_s": 0.5})
+    assert stats.stage_window(slow, opened, 80.0) == Window(16.0, 72.0)
     assert stats.stage_window(made({"sent": 1.0, "status": "timeout"}), closed(), 40.0) == Window(5.0, 40.0)
 
 
 def test_a_window_never_eats_the_stage() -> None:
     """Where warm-up and tail would leave less than half, they give way."""
     window = stats.stage_window(steady(e2e_s=30.0, length_s=60.0), closed(), 40.0)
-    assert window == Window(5.0, 40.0)
+    assert window == Window(20.0, 40.0)
     assert stats.stage_window(steady(length_s=6.0), closed(warm_up_s=5.0), 6.0).start_s == 3.0
 
 
@@ -434,6 +438,34 @@ def test_a_closed_loop_that_slows_down_is_not_steady() -> None:
 
 
 def test_a_short_window_cannot_tell() -> None:
-    """Fewer than ten E2E times: unknown, and it says why."""
-    told = stats.stationarity(steady(), Window(0.0, 8.0), mode="closed")
-    assert (told.stationary, told.reason) == (None, "the window is shorter than 10 E2E times")
+    """Fewer than five E2E times (open loop: ten), or not one request: unknown, why, and what to do."""
+    told = stats.stationarity(steady(), Window(5.0, 9.0), mode="closed")
+    why = "the window of 4 s is shorter than 5 E2E times of 1 s: leave --stage-seconds out, or give 9"
+    assert (told.stationary, told.reason) == (None, why)
+    assert stats.stationarity(steady(), Window(5.0, 14.0), mode="open").stationary is None
+    assert stats.stationarity(steady(), Window(5.0, 14.0), mode="closed").stationary is True
+    nothing = made({"sent": 0.0, "status": "unfinished"})
+    why = "no request had time to end: leave --stage-seconds out, then stages last as long as they need"
+    assert stats.stationarity(nothing, Window(0.0, 8.0)).reason == why
+
+
+def test_an_open_loop_that_still_fills_is_not_unsteady() -> None:
+    """Requests of 20 s, one a second, from an empty server on: the number in flight climbs for 20 s. A window that
+    holds the climb cannot tell; from two E2E times on, and ten long, it is steady."""
+    records = made(*({"sent": k, "first": k + 1.0, "last": k + 20.0, "tokens": 20} for k in range(300)))
+    assert stats.stationarity(records, Window(2.0, 60.0)).stationary is None
+    assert stats.stationarity(records, Window(40.0, 280.0)).stationary is True
+
+
+def test_what_nearly_all_of_a_shape_take() -> None:
+    """TTFT and as many TPOTs as the 90th percentile of the lengths has; nothing where nothing was served."""
+    asked = closed(load=1)
+    assert stats.expected_e2e_s(made(ONE), asked) == pytest.approx(0.5 + 10 * 0.5)
+    assert stats.expected_e2e_s(made(ONE | {"tokens": 1}), asked) == pytest.approx(0.5)
+    assert stats.expected_e2e_s(made(ONE | {"status": "reset"}), asked) is None
+
+
+def test_a_request_counts_by_its_share_in_the_window() -> None:
+    """Eleven tokens from 1 to 6 s; six of them before 3.6 s: 6/11 of a request in 3.6 s."""
+    one = made({"sent": 0.0, "first": 1.0, "last": 6.0, "tokens": 11})
+    assert stats.throughput_per_s(one, Window(0.0, 3.6)).value == pytest.approx(6 / 11 / 3.6)

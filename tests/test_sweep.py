@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +25,8 @@ from hardware_profiles.slo import Slo
 MOST_STAGES = 16
 
 
-def level(load: int, throughput: float, **changes: float) -> Level:
-    facts = {"queueing": 0.0, "met_share": 1.0, "failed_share": 0.0} | changes
+def level(load: int, throughput: float, **changes: float | None) -> Level:
+    facts: dict[str, Any] = {"queueing": 0.0, "met_share": 1.0, "failed_share": 0.0} | changes
     return Level(load=load, throughput_per_s=throughput, **facts)
 
 
@@ -53,6 +54,13 @@ def level(load: int, throughput: float, **changes: float) -> Level:
         ([level(1, 1.0, met_share=0.49)], None, "49% of the requests meet the SLO at load 1"),
         # most requests fail
         ([level(1, 1.0, failed_share=0.51)], None, "51% of the requests failed at load 1"),
+        # nothing had time to end: said so, and not called a failure; a level without a whole request goes on
+        (
+            [level(1, 0.0, met_share=None)],
+            None,
+            "no request had time to end at load 1: leave --stage-seconds out, then stages last as long as they need",
+        ),
+        ([level(1, 0.2, met_share=None)], 2, ""),
         # the limit, also one that is no power of two
         ([level(32, 1.0)], 64, ""),
         ([level(64, 1.0)], None, "the limit of 100 is reached"),
