@@ -79,13 +79,21 @@ def steady_arrival_share(limit_load: float, attainment: float, *, ends: int = 2)
     >>> round(steady_arrival_share(2.0, 0.95), 4)
     0.1211
     """
-    if limit_load < 1 or attainment >= 1:
-        return None
+    share = float(steady_arrival_shares(np.array([limit_load]), attainment, ends=ends)[0])
+    return None if math.isnan(share) else share
+
+
+def steady_arrival_shares(limit_loads: Floats, attainment: float, *, ends: int = 2) -> Floats:
+    """`steady_arrival_share` of many loads at once; NaN where there is none."""
     from scipy.special import gammaincinv
 
-    whole = math.floor(limit_load)
-    edges = [float(gammaincinv(n, (1 - attainment) / ends)) for n in (whole, whole + 1)]
-    return (edges[0] + (limit_load - whole) * (edges[1] - edges[0])) / limit_load
+    if attainment >= 1:
+        return np.full(len(limit_loads), np.nan)
+    loads = np.where(limit_loads >= 1, limit_loads, 1.0)
+    whole = np.floor(loads)
+    lower, upper = (gammaincinv(n, (1 - attainment) / ends) for n in (whole, whole + 1))
+    found: Floats = np.where(limit_loads >= 1, (lower + (loads - whole) * (upper - lower)) / loads, np.nan)
+    return found
 
 
 def _exceeds(limit_load: float, rate: float, throughput: Floats) -> float:

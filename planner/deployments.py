@@ -3,7 +3,7 @@
 * One deployment per (curve, place): the same model on the same GPUs, owned or rented, at the strictest SLO of the
   workloads that share it; where SLOs differ, each also gets deployments of its own, and the programme chooses.
 * Of curves that differ in engine version or weights only, the best kind, then real weights, then the newest is used.
-* GPU time per request is the curve's at that SLO (`gpu_time.py`), in GPU-hours.
+* GPU time per request is the curve's at that SLO (`gpu_time.py`) in the mixes that come (`mix.py`), in GPU-hours.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hardware_profiles.curve import Curve, Shape
 from hardware_profiles.faults import InputError
 from hardware_profiles.slo import Slo, strictest
 from planner.gpu_time import GpuTimeLaw, gpu_time_law
+from planner.mix import gpu_s_by_class
 from planner.planfile import PlanFile, Workload
 from planner.problem import Deployment
 from planner.shapes import ShapeClasses
@@ -116,23 +117,14 @@ def _laws(curves: tuple[Curve, ...], slo: Slo, plan: PlanFile) -> tuple[list[tup
 
 
 def stated(deployment: CaseDeployment, workloads: tuple[CaseWorkload, ...], count: int) -> Deployment:
-    """The deployment with its GPU time per request of every class that it may serve.
-
-    Classes share the room that random arrivals need in the proportions of their requests over the horizon: a rare class
-    of long prompts pays the room of the mix it arrives in, not of a server of its own.
-    """
-    mine = [
-        (k, shape)
-        for workload in workloads
-        if _may_serve(deployment, workload)
-        for k, shape in zip(workload.classes, workload.shapes.classes, strict=True)
-    ]
-    requests = np.concatenate([workload.shapes.demand.sum(axis=0) for workload in workloads])
-    seconds = deployment.law.gpu_s_in_mix([(shape, float(requests[k])) for k, shape in mine])
+    """The deployment with its GPU time per request of every class that it may serve, enough for every hour's mix."""
+    mine = [workload for workload in workloads if _may_serve(deployment, workload) and workload.shapes.classes]
     times: list[float | None] = [None] * count
-    for place, (k, shape) in enumerate(mine):
-        alone = deployment.law.gpu_s(shape) if seconds is None else seconds[place]
-        times[k] = None if alone is None else alone / 3600
+    if mine:
+        shapes = [shape for workload in mine for shape in workload.shapes.classes]
+        seconds = gpu_s_by_class(deployment.law, shapes, np.hstack([workload.shapes.demand for workload in mine]))
+        for k, each in zip((k for workload in mine for k in workload.classes), seconds, strict=True):
+            times[k] = None if each is None else each / 3600
     return Deployment(deployment.name, deployment.place.pool, tuple(times), deployment.curve.gpu.count)
 
 

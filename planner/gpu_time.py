@@ -37,7 +37,7 @@ import numpy as np
 from hardware_profiles.curve import Curve, Shape
 from hardware_profiles.faults import Fault, InputError
 from hardware_profiles.slo import Slo
-from planner.arrivals import Floats, steady_arrival_share
+from planner.arrivals import Floats, steady_arrival_share, steady_arrival_shares
 from planner.capacity import SAME_SHAPE, Capacity, capacity, measured_shapes, same_shape, shape_name
 from planner.strain import Band
 
@@ -115,16 +115,27 @@ class GpuTimeLaw:
         known = self.as_measured(shape)
         if known is not None:
             return _seconds(self.gpus, known.rate_per_s)
-        share = self._share(((shape, 1.0),))
-        return None if share is None else self.busy_gpu_s(shape) / share
+        share = float(self.shares((shape,), np.ones((1, 1)))[0])
+        return None if np.isnan(share) else self.busy_gpu_s(shape) / share
 
-    def gpu_s_in_mix(self, mix: Sequence[tuple[Shape, float]]) -> tuple[float, ...] | None:
-        """GPU seconds per request of each shape when they share deployments at these request rates (any unit).
+    def steady_gpu_s(self, shape: Shape) -> float:
+        """GPU seconds per request at a steady load, measured where it was."""
+        return self._steady(shape)[0]
 
-        None: at no rate does the mix meet the SLO. A class that rarely comes needs no room of its own.
+    def shares(self, shapes: Sequence[Shape], demand: Floats) -> Floats:
+        """[T] share of the steady rate that random arrivals may use when `demand[t, k]` requests of the shapes mix.
+
+        NaN: at no rate does the mix meet the SLO. A shape that rarely comes hardly changes the share of the others.
         """
-        share = self._share(mix)
-        return None if share is None else tuple(self._steady(shape)[0] / share for shape, _ in mix)
+        if self.residence_s_per_token is None:
+            return np.ones(len(demand))
+        steady = np.array([self._steady(shape) for shape in shapes])
+        busy, residence = steady[:, 0], steady[:, 1]
+        swings = np.divide(busy * busy, residence, out=np.zeros(len(shapes)), where=residence > 0)
+        loads = np.divide(self.gpus * (demand @ busy), demand @ swings, out=np.zeros(len(demand)),
+                          where=demand @ swings > 0)  # fmt: skip
+        shares = self.room * steady_arrival_shares(loads, self.attainment, ends=self.ends)
+        return np.minimum(shares, 1.0)
 
     def covers(self, shape: Shape) -> Coverage:
         """How far input or output tokens lie beyond those of the measured shapes."""
@@ -144,17 +155,6 @@ class GpuTimeLaw:
         per_input, per_output = self.residence_s_per_token or (0.0, 0.0)
         uncached = shape.input_tokens - shape.cached_tokens
         return self.busy_gpu_s(shape), per_input * uncached + per_output * shape.output_tokens
-
-    def _share(self, mix: Sequence[tuple[Shape, float]]) -> float | None:
-        """Share of the steady rate that random arrivals of the mix may use."""
-        if self.residence_s_per_token is None:
-            return 1.0
-        steady = [(*self._steady(shape), rate) for shape, rate in mix if rate > 0]
-        busy = sum(rate * seconds for seconds, _, rate in steady)
-        squares = sum(rate * seconds * seconds / residence for seconds, residence, rate in steady if residence > 0)
-        load = self.gpus * busy / squares if squares > 0 else 0.0
-        share = steady_arrival_share(load, self.attainment, ends=self.ends)
-        return None if share is None else min(self.room * share, 1.0)
 
 
 def gpu_time_law(curve: Curve, slo: Slo, band: Band = "mid") -> GpuTimeLaw:

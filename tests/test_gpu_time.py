@@ -213,19 +213,17 @@ def test_coverage_says_how_far_a_shape_is_outside() -> None:
         assert (found.extrapolated, found.factor) == (True, 2.0)
 
 
-def test_a_mix_of_one_is_that_shape_and_a_rare_class_needs_no_room_of_its_own() -> None:
-    """In a mix the room belongs to all: a prefill-heavy class pays for its swings alone, not as one in a thousand."""
+def test_the_room_of_a_mix_belongs_to_all() -> None:
+    """A prefill-heavy shape swings more; one in a thousand requests of it leave the others their share."""
     law = law_of(*SHAPES)
     heavy, light = Shape(input_tokens=3900, output_tokens=110), Shape(input_tokens=1100, output_tokens=900)
-    alone, other = law.gpu_s(heavy), law.gpu_s(light)
-    assert alone is not None
-    assert other is not None
-    assert law.gpu_s_in_mix([(heavy, 5.0)]) == (pytest.approx(alone),)
-    mixed = law.gpu_s_in_mix([(heavy, 0.001), (light, 1.0)])
-    assert mixed is not None
-    assert mixed[1] == pytest.approx(other, rel=0.01)
-    assert mixed[0] < 0.7 * alone
-    assert mixed[0] > law.busy_gpu_s(heavy)
+    alone, other, rare, even = law.shares((heavy, light), np.array([[5.0, 0], [0, 1.0], [0.001, 1.0], [1.0, 1.0]]))
+    assert law.gpu_s(heavy) == pytest.approx(law.busy_gpu_s(heavy) / alone)
+    assert alone < even < rare < other
+    assert rare == pytest.approx(other, rel=0.01)
+    busy, stay = np.array([law.busy_gpu_s(heavy), law.busy_gpu_s(light)]), 0.0301 * np.array([110, 900])
+    load = GPUS * busy.sum() / (busy**2 / stay).sum()
+    assert even == pytest.approx(law.room * steady_arrival_share(load, 0.95), rel=1e-3)  # type: ignore[operator]
 
 
 def test_a_curve_of_open_loops_only_holds_the_room_already() -> None:
@@ -250,7 +248,7 @@ def test_a_curve_of_open_loops_only_holds_the_room_already() -> None:
     assert law.residence_s_per_token is None
     asked = Shape(input_tokens=2500, output_tokens=700)
     assert law.gpu_s(asked) == law.busy_gpu_s(asked) == pytest.approx(truth(asked), rel=1e-6)
-    assert law.gpu_s_in_mix([(SHAPES[0], 1.0)]) == (pytest.approx(truth(SHAPES[0])),)
+    assert law.shares(SHAPES[:1], np.ones((1, 1))) == pytest.approx([1.0])
     assert "Open loops only: the room for random arrivals is inside the law." in law.notes
 
 
