@@ -29,6 +29,7 @@ from bench.records import Records
 from bench.schedule import Stage
 from bench.scrape import KEPT, Snapshot, cache_block_tokens, fetch, samples, settled_snapshot
 from bench.server import Server, ServerSpec, serving
+from bench.startup import read_start_up
 from bench.stats import tpot_s
 from bench.tiny_model import BYTES, write_tiny_model
 from hardware_profiles.curve import Curve, read_curve
@@ -245,6 +246,12 @@ def test_a_server_is_weighed_and_timed(server: Server) -> None:
     assert len(server.processes()) >= 2
 
 
+def test_the_log_tells_how_it_started(server: Server) -> None:
+    """The words that `bench.startup` reads change between versions of vLLM: this one still says them."""
+    found = read_start_up(server.log)
+    assert (found.precision, found.quantization, found.gpus) == ("bf16", "None", 1)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_the_cache_is_as_warm_as_asked(server: Server, tmp_path: Path, share: float) -> None:
     """Prefix share 0 and 0.5, in whole blocks: the server's own hit counters agree, tokens are exact either way."""
@@ -252,7 +259,7 @@ def test_the_cache_is_as_warm_as_asked(server: Server, tmp_path: Path, share: fl
         server,
         tmp_path,
         "--shape",
-        "=1024/16",
+        "=1024/128",
         "--cached-share",
         str(share),
         "--max-load",
