@@ -182,6 +182,8 @@ def _server(
     on_cpu: bool,
 ) -> dict[str, object]:
     args, environment = _cpu_defaults(cpus, tiny=asked.model == TINY) if on_cpu else ((), {})
+    if on_cpu and "--dtype" not in model.args:
+        args = ("--dtype", "bfloat16", *args)
     split = {"tensor": _tensor_parallel(asked), "pipeline": asked.pipeline_parallel, "data": asked.data_parallel}
     for way, count in split.items():
         args += (f"--{way}-parallel-size", str(count)) if count > 1 else ()
@@ -203,7 +205,7 @@ def _server(
 
 def _cpu_defaults(cpus: tuple[int, ...], *, tiny: bool) -> tuple[tuple[str, ...], dict[str, str]]:
     """What the CPU build needs to start quickly and keep to its cores: no compilation, one OpenMP thread a core."""
-    args: tuple[str, ...] = ("--dtype", "bfloat16", "--enforce-eager")
+    args: tuple[str, ...] = ("--enforce-eager",)
     if tiny:
         args += ("--max-model-len", str(TINY_WINDOW))
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1" if tiny else "4"}

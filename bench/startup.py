@@ -64,7 +64,8 @@ def contradictions(start_up: StartUp, precision: str | None, gpus: int) -> Itera
     said = start_up.precision
     if said is not None and precision is not None and said != precision:
         what = f"vLLM serves it in {said} (quantization={start_up.quantization}, dtype={start_up.dtype})"
-        remedy = f"ask for --precision {said}, or name weights in {precision}: --model-path"
+        way = f"name weights in {precision} with --model-path, or let vLLM convert them: `-- --quantization METHOD`"
+        remedy = f"ask for --precision {said}; {way}"
         yield Fault(what, remedy, column="--precision", value=precision)
     if start_up.gpus is not None and start_up.gpus != gpus:
         what, remedy = f"vLLM uses {start_up.gpus} of them", "look for what says so in its environment"

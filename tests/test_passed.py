@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,14 @@ def test_random_weights_are_served_at_the_precision_of_the_curve(
     assert plan.server is not None
     assert plan.precision == precision
     assert [arg for arg in plan.server.args if arg != "--skip-tokenizer-init"] == list(args)
+
+
+def test_a_cpu_server_is_told_one_dtype() -> None:
+    """The default for processors gives way to the precision that was asked for."""
+    for precision, dtype in ((None, "bfloat16"), ("fp16", "float16")):
+        server = plan_of(model="tiny", gpu="cpu", precision=precision).server
+        assert server is not None
+        assert [b for a, b in pairwise(server.args) if a == "--dtype"] == [dtype]
 
 
 @pytest.mark.parametrize(
