@@ -40,6 +40,8 @@ STRATEGIES: tuple[tuple[str, tuple[Scheme, ...]], ...] = (
     ("no API", ("existing", "owned", "reserved", "commitment", "spot", "on demand")),
 )
 
+RESTRICTED = frozenset({*(name for name, _ in STRATEGIES), TODAY})
+"""Strategies that are the plan's own problem with fewer supplies, so that none can cost less than its bound."""
 
 _RULED_OUT: dict[Scheme, str] = {
     "api": "api", "on demand": "on-demand", "reserved": "reserved", "owned": "buy", "spot": "spot",

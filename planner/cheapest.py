@@ -36,7 +36,7 @@ def cheapest(
             less = replace(problem, offers=tuple(_without(offer, tied_h) for offer in problem.offers))
             other = solve(less, gap=gap, time_limit_s=time_limit_s, progress=progress)
             if other.cost_usd < best.cost_usd:
-                best = replace(other, bound_usd=min(first.bound_usd, other.bound_usd), proof=first.proof)
+                best = replace(other, bound_usd=first.bound_usd, proof=first.proof)
     return best
 
 

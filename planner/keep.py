@@ -11,6 +11,7 @@ A last purchase whose month is over counts as signed: it is in the [[fleet]] if 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -41,7 +42,10 @@ def keep(
 
 
 def with_fleet(case: Case, solution: Solution, buy: Array, *, gap: float, time_limit_s: float) -> Solution | None:
-    """The best use of this fleet, with the proof of `solution`; None where it breaks a rule."""
+    """The best use of this fleet, with the proof of `solution`; None where it breaks a rule.
+
+    A fleet that costs less than the bound refutes it, so the bound stays as it is, for `check` to find.
+    """
     problem = case.problem
     try:
         used = solve(held(problem, buy), gap=gap, time_limit_s=time_limit_s)
@@ -49,10 +53,9 @@ def with_fleet(case: Case, solution: Solution, buy: Array, *, gap: float, time_l
         return None
     fleet = Fleet(buy, used.fleet.replicas)
     cost = fleet_usd(problem, fleet) + hours_usd(problem, used.blocks, used.hours.usd_per_h)
-    made = Solution(
-        problem, fleet, used.blocks, used.block_of, used.hours, cost, min(solution.bound_usd, cost), solution.proof
-    )
-    return None if check(made) else made
+    bound = min(solution.bound_usd, cost)
+    made = Solution(problem, fleet, used.blocks, used.block_of, used.hours, cost, bound, solution.proof)
+    return None if check(made) else replace(made, bound_usd=solution.bound_usd)
 
 
 def _candidates(case: Case, last: Plan | None) -> Iterable[tuple[str, Array]]:

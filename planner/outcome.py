@@ -12,6 +12,7 @@ import numpy as np
 
 from planner.assemble import Case
 from planner.attribution import HOURLY_LINES, charges_usd, hourly_usd, missed_requests, offer_lines
+from planner.baselines import RESTRICTED
 from planner.cash import paid, paid_lines
 from planner.check import check
 from planner.headline import faulty, headline, unserved, warnings
@@ -27,6 +28,7 @@ from planner.told import Told, solved
 from planner.unserved import causes
 from planner.ways import model_volumes
 
+_ROUNDING, _CENT = 1e-6, 0.01
 _KINDS = ("measured", "published", "estimated")
 
 
@@ -46,7 +48,7 @@ def make_plan(
     `kept` says why it is not the cheapest plan found, `impossible` how many requests nothing can serve, where it is
     known (`decide.py`).
     """
-    told, faults = solved(case, solution), check(solution)
+    told, faults = solved(case, solution), (*check(solution), *refuted(case, solution, strategies))
     bought, used, running = tuple(purchases(told)), tuple(supplies(told)), deployments(told)
     doubts = warnings(case, running, bought, used)
     left = unserved(case, solution, impossible)
@@ -84,6 +86,21 @@ def make_plan(
         volumes=model_volumes(case),
     )
     return plan, _hours(told)
+
+
+def refuted(case: Case, solution: Solution, strategies: tuple[Baseline, ...]) -> tuple[str, ...]:
+    """Strategies with fewer supplies that cost less than the bound, which no plan can.
+
+    Without the GPUs that are there more may be bought under a site's caps: then nothing can be said.
+    """
+    if case.problem.limits and any(info.scheme == "existing" for info in case.offers):
+        return ()
+    least = solution.bound_usd * (1 - _ROUNDING) - _CENT
+    return tuple(
+        f"{other.name} costs {other.usd:,.2f} USD, less than the bound of {solution.bound_usd:,.2f} USD"
+        for other in strategies
+        if other.usd is not None and other.usd < least and other.name in RESTRICTED
+    )
 
 
 def _months(told: Told) -> list[Month]:

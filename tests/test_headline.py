@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,11 @@ from planner_cases import (
 
 from hardware_profiles.curve import Curve, Estimate, Point, Shape
 from planner.amounts import share, usd
-from planner.baselines import baselines
+from planner.baselines import SILOS, baselines
 from planner.headline import _to_sign
 from planner.outcome import make_plan
-from planner.plan import Purchase
+from planner.plan import Baseline, Kept, Purchase
+from planner.sections import certainty
 from planner.solve import solve
 
 MONTH = "[horizon]\nmonths = 1\n"
@@ -225,6 +227,34 @@ def test_the_saving_is_told_against_the_cheapest_single_strategy(tmp_path: Path)
     dearer = share(single[name] / plan.cost_usd - 1)
     assert f"; the best single strategy, {name}, costs {dearer} more;" in plan.headline[-1]
     assert all(amount >= plan.bound_usd - 0.005 for amount in bills.values())
+
+
+def test_a_strategy_that_is_cheaper_than_the_bound_refutes_it(tmp_path: Path) -> None:
+    """A plan with fewer supplies is a plan; silos have each stock for themselves, so they refute nothing."""
+    case = stated(write(tmp_path, plan=PLAN + MONTH))
+    solution = solve(case.problem, gap=1e-4)
+    bound = solution.bound_usd
+    cheap = Baseline(name="all reserved", usd=bound - 1, gap=0.0, note="")
+    plan = make_plan("review", case, solution, (cheap,), {}, made_on=TODAY)[0]
+    fault = f"all reserved costs {bound - 1:,.2f} USD, less than the bound of {bound:,.2f} USD"
+    assert plan.checks == (fault,)
+    assert plan.headline[0] == plan.warnings[0] == f"Do not sign this plan: its own check found 1 fault: {fault}."
+    assert plan.headline[-1].endswith("; its proof is withdrawn, so another plan may be far cheaper.")
+    assert (plan.gap, plan.bound_usd) == (None, None)
+    assert {row[0]: row[1] for row in certainty(plan).rows}["proof"] == f"withdrawn: {solution.proof}"
+    silos = cheap.model_copy(update={"name": SILOS})
+    assert make_plan("review", case, solution, (silos,), {}, made_on=TODAY)[0].checks == ()
+
+
+def test_a_fault_leads_what_is_kept(tmp_path: Path) -> None:
+    """Before the word on the fleet that is kept, and before what to sign."""
+    case = stated(write(tmp_path, plan=PLAN + MONTH))
+    solution = solve(case.problem, gap=1e-4)
+    wrong = replace(solution, bound_usd=solution.cost_usd * 2)
+    kept = Kept(what="what is there already", extra_usd=0.0, cheapest_usd=1.0, says="Sign nothing new.")
+    plan = make_plan("review", case, wrong, (), {}, made_on=TODAY, kept=kept)[0]
+    assert plan.headline[0].startswith("Do not sign this plan: its own check found 1 fault: the bound ")
+    assert plan.headline[1] == "Sign nothing new."
 
 
 def _purchase(epoch: str, gpus: float) -> Purchase:

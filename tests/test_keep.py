@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,16 @@ def test_a_fleet_that_is_kept_is_used_as_well_as_it_can_be(tmp_path: Path) -> No
     assert again is not None
     assert again.cost_usd == pytest.approx(answer.solution.cost_usd)
     assert again.bound_usd == answer.solution.bound_usd
+
+
+def test_a_fleet_that_costs_less_than_the_bound_refutes_it(tmp_path: Path, last: Plan) -> None:
+    """It is kept, being cheaper, and the checker finds that the proof was false."""
+    answer = solved(tmp_path, [on_demand(), reserved("a", 0.6), reserved("b", 0.5982, months=6)])
+    false = replace(answer.solution, bound_usd=answer.solution.cost_usd * 1.1)
+    solution, kept = keep(answer.case, false, last, gap=0.005, time_limit_s=20)
+    assert kept is not None
+    assert solution.bound_usd == false.bound_usd
+    assert [fault.split()[:2] for fault in check(solution)] == [["the", "bound"]]
 
 
 def test_a_review_says_first_what_is_kept_and_explains_it(tmp_path: Path) -> None:
