@@ -81,7 +81,8 @@ class Asked:
 
 def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan, Callable[[], None] | None]:
     """The run that was asked for, and what makes its model folder under `folder` where it needs one of ours."""
-    faults = [*_split_faults(asked), *(() if asked.endpoint else argument_faults(asked.server_args, asked.weights))]
+    faults = [*_split_faults(asked), *_unheard(asked)]
+    faults += () if asked.endpoint else argument_faults(asked.server_args, asked.weights)
     named = _or_faults(faults, lambda: gpu_name(asked.gpu, gpus(asked.profiles)))
     model = _or_faults(faults, lambda: served_model(asked) if asked.endpoint else model_meant(asked, folder))
     target = _or_faults(faults, lambda: _target(asked, model)) if model else None
@@ -145,6 +146,15 @@ def _or_faults(faults: list[Fault], make: Callable[[], Result]) -> Result | None
     except InputError as error:
         faults += error.faults
         return None
+
+
+def _unheard(asked: Asked) -> Iterator[Fault]:
+    """What is said to a server that is not ours to start."""
+    said = {"after `--`": asked.server_args, "--server-env": asked.server_env} if asked.endpoint else {}
+    for column, texts in said.items():
+        if texts:
+            what = "nothing is started where --endpoint is given"
+            yield Fault(what, "leave it out", column=column, value=texts[0].partition("=")[0])
 
 
 def _tensor_parallel(asked: Asked) -> int:

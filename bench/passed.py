@@ -43,6 +43,8 @@ _QUANTISED = {
     "int8": ("int8_per_channel_weight_only", "experts_int8"),
 }
 _PRECISIONS = {method: precision for precision, methods in _QUANTISED.items() for method in methods}
+_BY_LAYER = ("--quantization-config", "--hf-overrides")
+"""Options that may quantise in ways of their own: what comes of it is vLLM's to tell."""
 _DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "float": "fp32"}
 
 
@@ -74,7 +76,7 @@ def _stands_for(option: str) -> str | None:
     """Which of our options vLLM would read in it."""
     if option in _TAKEN:
         return option
-    return next((name for name in _TAKEN if option.startswith("--") and name.startswith(option)), None)
+    return next((name for name in _TAKEN if name.startswith(option)), None)
 
 
 def option_value(args: tuple[str, ...], *names: str) -> str | None:
@@ -111,6 +113,8 @@ def precision_served(args: tuple[str, ...], holds: str | None) -> str | None:
     quantization = option_value(args, "--quantization", "-q")
     if quantization is not None:
         return precision_of(quantization, None)
+    if any(option_of(arg).startswith(_BY_LAYER) for arg in args):
+        return None
     if holds in _DTYPES.values():
         return precision_of(None, option_value(args, "--dtype")) or holds
     return holds

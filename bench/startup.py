@@ -67,6 +67,10 @@ def contradictions(start_up: StartUp, precision: str | None, gpus: int) -> Itera
         way = f"name weights in {precision} with --model-path, or let vLLM convert them: `-- --quantization METHOD`"
         remedy = f"ask for --precision {said}; {way}"
         yield Fault(what, remedy, column="--precision", value=precision)
+    elif said is None and start_up.quantization and precision in ("bf16", "fp16", "fp32"):
+        what = f"vLLM serves quantised weights (quantization={start_up.quantization})"
+        remedy = "ask for the --precision of these weights, or leave out what quantises them"
+        yield Fault(what, remedy, column="--precision", value=precision)
     if start_up.gpus is not None and start_up.gpus != gpus:
         what, remedy = f"vLLM uses {start_up.gpus} of them", "look for what says so in its environment"
         yield Fault(what, remedy, column="--gpus", value=str(gpus))

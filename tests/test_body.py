@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.asked import Asked, make_plan
+from bench.build import _client
+from bench.evidence import Evidence
 from bench.load import Load
 from bench.order import Order, Target
 from bench.passed import body_fields
+from bench.plan import Found, RunFile
 from bench.prompts import Fixed
+from bench.records import from_rows
 from bench.schedule import Stage
+from bench.stats import Window
+from bench.watch import Watch
+from hardware_profiles.curve import Gpu
 from hardware_profiles.faults import InputError
 
 
@@ -44,6 +52,19 @@ def test_further_fields_reach_every_request(tmp_path: Path) -> None:
     for api in ("chat", "completions"):
         body = body_of(tmp_path, target_of(api=api, body=fields, vocab_size=50))
         assert (body["temperature"], body["reasoning_effort"], body["provider"]) == (0, "low", {"order": ["a"]})
+
+
+def test_what_was_added_stands_in_the_curve(tmp_path: Path) -> None:
+    """Another body is another measurement."""
+    asked = Asked(model="m", gpu="h100", endpoint="http://127.0.0.1:1", api="chat", body=("temperature=0",))
+    asked = replace(asked, limit_field="max_completion_tokens")
+    found = Found(gpu=Gpu(name="h100-80gb-sxm", count=1), engine="other", engine_version=None)
+    run = RunFile(plan=make_plan(asked, tmp_path, (0,))[0], found=found, started_at="2026-11-21")
+    stage = Stage(name="s", mode="closed", shape=Fixed(input_tokens=9, output_tokens=7), seed=1, load=1)
+    watch = Watch(stage="s", records_sha256="", before=None, after=None)
+    none = Evidence(stage, from_rows([], []), Window(0, 1), 0.0, {}, watch, None)
+    client = _client(run, [none])
+    assert (client["body"], client["limit_field"]) == ('{"temperature": 0}', "max_completion_tokens")
 
 
 def test_what_bench_states_and_keys_are_refused() -> None:

@@ -39,6 +39,7 @@ def told(**options: object) -> list[tuple[str | None, str | None, str]]:
         (("--tensor-par", "2"), "--tensor-par"),
         (("-dp", "2"), "-dp"),
         (("-pp=2",), "-pp"),
+        (("-t", "2"), "-t"),
         (("--prefill-context-parallel-size", "2"), "--prefill-context-parallel-size"),
         (("--config", "mine.yaml"), "--config"),
     ],
@@ -190,6 +191,8 @@ def test_a_precision_that_only_vllm_can_tell_is_left_open() -> None:
     assert plan_of(model_path="org/repo", precision="int8").precision == "int8"
     assert plan_of(model_path="org/repo", server_args=("--quantization", "fp8")).precision == "fp8"
     assert (plan_of(model="deepseek-v3").precision, plan_of(model="gpt-oss-20b").precision) == ("fp8", "fp4")
+    by_layer = ("--quantization-config.linear", "fp8_per_block_static")
+    assert plan_of(weights="dummy", server_args=by_layer).precision is None
     converted = plan_of(precision="fp8", server_args=("--quantization", "fp8"))
     assert converted.precision == "fp8"
 
@@ -218,6 +221,13 @@ def test_chat_needs_a_tokenizer() -> None:
     what = "chat needs a tokenizer, and this model has none"
     assert told(weights="dummy", api="chat") == [("--api", "chat", what)]
     assert plan_of(api="chat").target.api == "chat"
+
+
+def test_nothing_is_handed_to_a_server_that_is_not_started() -> None:
+    """With --endpoint, arguments and environment would be ignored."""
+    what = "nothing is started where --endpoint is given"
+    found = told(endpoint="http://127.0.0.1:1", server_args=("--quantization", "fp8"), server_env=("A=b",))
+    assert found == [("after `--`", "--quantization", what), ("--server-env", "A", what)]
 
 
 def test_random_weights_are_made_from_no_repository() -> None:

@@ -67,3 +67,11 @@ def test_the_servers_word_against_the_curves(tmp_path: Path) -> None:
         "vLLM serves it in bf16 (quantization=None, dtype=torch.bfloat16)",
     )
     assert (gpus.column, gpus.what) == ("--gpus", "vLLM uses 4 of them")
+
+
+def test_quantised_weights_are_not_called_bf16(tmp_path: Path) -> None:
+    """A method that stores several precisions contradicts none of them, but it does contradict bf16."""
+    found = log_of(tmp_path, H100.format(quantization="compressed-tensors", weights="1 GiB"))
+    assert not list(contradictions(found, "fp8", 4))
+    (fault,) = contradictions(found, "bf16", 4)
+    assert fault.what == "vLLM serves quantised weights (quantization=compressed-tensors)"
