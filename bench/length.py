@@ -42,8 +42,8 @@ Times = dict[str, Any]
 """Fields of a `Stage`."""
 LONG_QUANTILE = 0.9
 STAGE_S = 120.0
-STAGGER_S = 1.0
-"""Where no E2E is known."""
+STAGGER_S, LONGEST_DRAIN_S = 1.0, 1800.0
+"""Where no E2E is known: a request that is merely long must not be called failed."""
 
 
 class Pace(Value):
@@ -58,7 +58,7 @@ class Pace(Value):
     """A stage stops when throughput and median TPOT are known within this share; None: always to its cap."""
     min_requests: Annotated[int, Field(ge=1)] = 50
     drain_s: NonNegative = 120.0
-    """At least; twice the E2E to expect where that is longer."""
+    """At least; twice the E2E to expect where that is longer, half an hour where nothing is known of it."""
     rate_requests: Annotated[int, Field(ge=1)] = 1000
     """Open loop: served before a stage may end early. 95 % cannot be told from less with fewer than 73 independent
     requests (Wilson's lower bound of 100 %), and neighbouring requests are not independent: with 400 a search on a
@@ -75,7 +75,8 @@ class Pace(Value):
         """
         stop_s = self.stage_s or STAGE_S
         if e2e_s is None:
-            return {"cap_s": stop_s, "warm_up_s": self.warm_up_s, "stagger_s": STAGGER_S, "drain_s": self.drain_s}
+            drain_s = max(self.drain_s, LONGEST_DRAIN_S)
+            return {"cap_s": stop_s, "warm_up_s": self.warm_up_s, "stagger_s": STAGGER_S, "drain_s": drain_s}
         most_s = most_e2e_s or e2e_s
         round_s = (e2e_s + pause_s) * turns
         warm_up_s = max(self.warm_up_s, round_s)

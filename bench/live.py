@@ -1,7 +1,9 @@
 """The live table of a running sweep: points that are done, how the running stage stands, and how much is left.
 
 What is left is told as "at most": a stage ends sooner when it is known well enough, levels end when the server is full,
-a search when its rate is known. The sweep's bound is the stages that may still come times what a stage took so far.
+a search when its rate is known. The sweep's bound is the stages that may still come times what a stage took so far, and
+where requests are long what they need (`bench.length`): a shape's in proportion to its answers' lengths. What requests
+take is told when the first of a shape ended.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,9 +26,10 @@ from rich.text import Text
 
 from bench.asked import Asked, bind_warning, endpoint_warning
 from bench.driver import Progress
+from bench.length import RAMP_E2E, SPARE, STAGE_S, Mode, least_load_s
 from bench.order import parse_address
-from bench.plan import DEFAULT_SHAPES, RunPlan, read_run
-from bench.prompts import Trace
+from bench.plan import RunPlan, default_shapes, read_run
+from bench.prompts import ShapeLaw, Trace, draw
 from bench.remote import work
 from bench.run import Result, execute, resume, start, state_folder
 from bench.schedule import Stage
@@ -64,7 +68,13 @@ class LiveTable:
         self._left = Left(plan)
         self._since = 0.0
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self.render, transient=True)
-        self.events = Events(started=self._started, progress=self._progress, finished=self._finished, ended=self._ended)
+        self.events = Events(
+            started=self._started,
+            progress=self._progress,
+            finished=self._finished,
+            ended=self._ended,
+            told=lambda text: _say(console, text),
+        )
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -110,15 +120,21 @@ class Left:
     def __init__(self, plan: RunPlan) -> None:
         levels = len(plan.loads) or int(math.log2(plan.max_load)) + 1
         rates = len(plan.rates_per_s) or plan.pace.rate_stages
-        own = [levels, rates] if plan.searches else [levels]
-        traces = [isinstance(law, Trace) for law in plan.shapes] or [False] * len(DEFAULT_SHAPES)
-        self._most = [most for trace in traces for most in ([1] if trace else own)]
+        own: list[tuple[int, Mode]] = [(levels, "closed")]
+        own += [(rates, "open")] if plan.searches else []
+        once: list[tuple[int, Mode]] = [(1, "open")]
+        laws = plan.shapes or default_shapes(None)
+        self._stated = plan.pace.stage_s is not None
+        self._most: list[tuple[int, Mode, ShapeLaw]] = [
+            (most, mode, law) for law in laws for most, mode in (once if isinstance(law, Trace) else own)
+        ]
         self._took_s: list[float] = []
 
     def finished(self, took_s: float | None) -> None:
         """One more stage is done; None: it stood in the folder already."""
         if self._most:
-            self._most[0] = max(0, self._most[0] - 1)
+            most, mode, law = self._most[0]
+            self._most[0] = max(0, most - 1), mode, law
         if took_s is not None:
             self._took_s.append(took_s)
 
@@ -126,11 +142,40 @@ class Left:
         """Levels or rates of a shape have ended."""
         self._most = self._most[1:]
 
+    def stages(self) -> int:
+        """At most."""
+        return sum(most for most, _, _ in self._most)
+
     def seconds(self, stage: Stage, at: Progress) -> tuple[float, float]:
         """(this stage, the whole sweep), at most; a stage that was not yet seen is taken to last to its cap."""
-        this_s = max(0.0, stage.cap_s - at.elapsed_s)
+        stops_s = stage.cap_s if at.elapsed_s < stage.cap_s else stage.longest_s or stage.cap_s
+        this_s = max(0.0, stops_s - at.elapsed_s)
+        left = [(most - (number == 0), mode, law) for number, (most, mode, law) in enumerate(self._most)]
+        return this_s, this_s + sum(max(0, most) * self._each_s(stage, mode, law) for most, mode, law in left)
+
+    def _each_s(self, stage: Stage, mode: Mode, law: ShapeLaw) -> float:
+        """What a stage of this law may take, as the running one's requests and their lengths say."""
         each_s = sum(self._took_s) / len(self._took_s) if self._took_s else stage.cap_s
-        return this_s, this_s + max(0, sum(self._most) - 1) * each_s
+        if self._stated or isinstance(law, Trace):
+            return each_s
+        e2e_s = stage.stagger_s if stage.mode == "closed" else stage.warm_up_s / RAMP_E2E["open"]
+        return max(each_s, least_load_s(mode, 0.0, e2e_s * answer_tokens(law) / answer_tokens(stage.shape)))
+
+
+@lru_cache
+def answer_tokens(law: ShapeLaw) -> float:
+    """Mean output tokens of a shape law."""
+    return float(draw(law, 0, 4096)[1].mean())
+
+
+def up_front(plan: RunPlan) -> str:
+    """How long a run may take, as far as it can be said before it began."""
+    most, pace = Left(plan).stages(), plan.pace
+    told = f"at most {most} stages of {pace.stage_s or STAGE_S:g} s, {duration(most * (pace.stage_s or STAGE_S))}"
+    open_told = "; open-loop ones up to four times that" if plan.searches else ""
+    long_s = STAGE_S / (SPARE * least_load_s("closed", 0.0, 1.0))
+    longer = f"; longer where requests take more than {long_s:.0f} s, which is told when the first has ended"
+    return told + open_told + ("" if pace.stage_s else longer)
 
 
 def now_row(stage: Stage, at: Progress, glance: Glance, left_s: tuple[float, float]) -> tuple[str, ...]:
@@ -172,7 +217,7 @@ def run_live(asked: Asked, raw: Path | None, out: Path, *, fresh: bool) -> None:
     plan, folder = start(asked, raw, fresh=fresh)
     known = plan.remote_workers or known_ceiling(state_folder(), workers=plan.workers)
     unknown = None if known else "what this client can take is not known: `bench selfcheck` finds out in a minute"
-    notes = (*plan.notes, endpoint_warning(plan.target.url), bind_warning(plan), unknown)
+    notes = (*plan.notes, up_front(plan), endpoint_warning(plan.target.url), bind_warning(plan), unknown)
     _live(folder, plan, lambda events: execute(plan, folder, out, events), notes)
 
 

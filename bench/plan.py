@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from bench.length import Pace
+from bench.length import LONGEST_DRAIN_S, Pace
 from bench.order import Address, Target
 from bench.prompts import Fixed as FixedShape
 from bench.prompts import LogNormal, Range, ShapeLaw, Trace, longest, read_pairs, read_trace
@@ -36,8 +36,8 @@ RUN_FILE = "run.json"
 JITTER = 0.1
 DEFAULT_SHAPES = ((1024, 1024), (8192, 1024), (1024, 8192))
 LEAST_TOKENS = 16
-PROBE_LOAD_S, PROBE_DRAIN_S = 0.5, 1800.0
-"""How long a probe's users may send, once each, and wait."""
+PROBE_LOAD_S = 0.5
+"""How long a probe's users may begin; each then waits for its one answer."""
 
 Precision = Literal["bf16", "fp16", "fp8", "fp4", "int8", "int4", "fp32"]
 
@@ -299,7 +299,7 @@ def stage(
 def probe(plan: RunPlan, found: Found, shape: int, load: int) -> Stage:
     """One round alone, which no point is made of: `load` users send once, to see how long a request takes."""
     first = stage(plan, found, shape, load=load)
-    once = {"cap_s": PROBE_LOAD_S, "drain_s": PROBE_DRAIN_S, "think_s": PROBE_DRAIN_S, "turns": (1, 1)}
+    once = {"cap_s": PROBE_LOAD_S, "drain_s": LONGEST_DRAIN_S, "think_s": LONGEST_DRAIN_S, "turns": (1, 1)}
     changes = once | {"name": f"{first.name}-probe", "warm_up_s": 0.0, "stagger_s": 0.0, "width": None}
     return Stage.model_validate(first.model_dump() | changes)
 

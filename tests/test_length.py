@@ -155,7 +155,7 @@ def test_short_requests_leave_a_stage_at_its_length() -> None:
     """Half a second each: 120 s with 10 s of warm-up, as if nothing was known, but for the users' start."""
     known = PACE.closed(0.5, 1.0)
     assert known == {"cap_s": 120.0, "longest_s": 120.0, "warm_up_s": 10.0, "stagger_s": 0.5, "drain_s": 120.0}
-    assert PACE.closed(None, None) == {"cap_s": 120.0, "warm_up_s": 10.0, "stagger_s": 1.0, "drain_s": 120.0}
+    assert PACE.closed(None, None) == {"cap_s": 120.0, "warm_up_s": 10.0, "stagger_s": 1.0, "drain_s": 1800.0}
     pace = Pace(stage_s=60, rate_requests=400)
     assert [pace.open(0.5, rate)["cap_s"] for rate in (100, 4, 0.1)] == [60, 130, 240]
 

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from bench.driver import Target
-from bench.live import NOW, Left, LiveTable, now_row
+from bench.live import NOW, Left, LiveTable, now_row, up_front
 from bench.order import Progress
-from bench.plan import Pace, RunPlan
+from bench.plan import Pace, RunPlan, default_shapes
 from bench.prompts import Fixed
 from bench.schedule import Stage
 from bench.watch import Glance
@@ -65,8 +65,33 @@ def test_what_is_left() -> None:
     assert left.seconds(STAGE, at(20.0)) == (100.0, 100.0 + 16 * 40.0)
     left.ended()  # the first levels ended a stage early
     assert left.seconds(STAGE, at(20.0)) == (100.0, 100.0 + 15 * 40.0)
-    assert Left(plan(rate_search=False, shapes=())).seconds(STAGE, at(20.0))[1] == 100.0 + 11 * 120.0
+    default = STAGE.model_copy(update={"shape": default_shapes(None)[0]})
+    assert Left(plan(rate_search=False, shapes=())).seconds(default, at(20.0))[1] == 100.0 + 11 * 120.0
     assert Left(plan(rate_search=False, loads=(1, 8))).seconds(STAGE, at(20.0))[1] == 100.0 + 3 * 120.0
+
+
+def test_longer_answers_take_longer() -> None:
+    """Requests take 10 s and levels 80 s; the second shape's answers are five times as long, so seven times 50 s."""
+    left = Left(plan(rate_search=False, shapes=(SHAPE, Fixed(input_tokens=100, output_tokens=100))))
+    left.finished(80.0)
+    long = STAGE.model_copy(update={"stagger_s": 10.0})
+    assert left.seconds(long, at(20.0))[1] == 100.0 + 2 * 80.0 + 4 * 350.0
+
+
+def test_past_its_cap_a_stage_tells_what_it_may_still_take() -> None:
+    """Requests prove longer than expected."""
+    longer = STAGE.model_copy(update={"longest_s": 200.0})
+    assert [Left(plan()).seconds(longer, at(elapsed_s))[0] for elapsed_s in (100.0, 150.0)] == [20.0, 50.0]
+
+
+def test_what_is_said_before_it_begins() -> None:
+    """Stages and time at most; with a stated length nothing gets longer."""
+    assert up_front(plan()) == (
+        "at most 20 stages of 120 s, 40 min; open-loop ones up to four times that; longer where requests take more "
+        "than 14 s, which is told when the first has ended"
+    )
+    short = plan(rate_search=False).model_copy(update={"pace": Pace(stage_s=15, warm_up_s=3)})
+    assert up_front(short) == "at most 8 stages of 15 s, 2 min"
 
 
 def test_the_screen() -> None:
