@@ -65,7 +65,8 @@ def errors(evidence: Evidence) -> Check:
     """Failed requests are misses; more than one in a hundred and the point says little about the served ones."""
     rows = evidence.windowed
     if not len(rows):
-        return verdict_of("errors", False, "no request was sent in the window")
+        told = "no request was sent in the window, so there is no latency: a longer stage has one (--stage-seconds)"
+        return verdict_of("errors", False, told)
     failed = float(1 - rows.ok.mean())
     return within("errors", failed, ERROR_SHARE, f"{failed:.1%} of the window's requests failed")
 

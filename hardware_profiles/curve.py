@@ -6,7 +6,8 @@ Format history
     spillway-curve/1 (2026-11-20): first version. Later that day, optional, so that older files stay valid:
         `output_tokens_per_s_interval` of a point; None in what was written before it.
         (2026-11-21): `host_memory_gib`, `weights_gib_per_gpu` and `kv_cache_gib_per_gpu` of the conditions. They take
-        the place of `memory_gib`, which is read and dropped: on a GPU it was what vLLM had reserved.
+        the place of `memory_gib`, which is read and dropped: on a GPU it was what vLLM had reserved. `throughput_per_s`
+        of measured points counts a request by the share of its tokens in the window; before, at its end.
 
 Rules that every reader and writer may rely on
 * One unit per quantity, in its name: seconds, tokens, requests per second, watts, joules. The unknown is None.
