@@ -18,6 +18,7 @@ from planner.forecast import Forecast, later, tile
 from planner.planfile import PlanFile
 from planner.prices import PriceBook
 from planner.problem import Array, Epoch
+from planner.trends import SupplyTrend
 
 _DEFAULT_MONTHS = 12
 _MONTHS_PAST = 120
@@ -59,11 +60,10 @@ class Span:
         terms = math.ceil(self.whole_months / months)
         return 1 + terms * months - self.whole_months, terms
 
-    def path(self, per_year: float) -> tuple[float, ...]:
+    def path(self, trend: SupplyTrend) -> tuple[float, ...]:
         """A price's multiplier in every epoch; empty where it does not change."""
-        if not per_year or len(self.epochs) == 1:
-            return ()
-        return tuple((1 + per_year) ** (m / 12) for m in range(len(self.epochs)))
+        factors = tuple(trend.factor(m, _month_start(self.start, m).date()) for m in range(len(self.epochs)))
+        return factors if any(factor != 1.0 for factor in factors) else ()
 
 
 def horizon(forecast: Forecast, plan: PlanFile, book: PriceBook | None = None) -> Span:
@@ -120,10 +120,9 @@ def over(forecast: Forecast, span: Span) -> tuple[Forecast, tuple[str, ...]]:
 
 def _changes(plan: PlanFile) -> bool:
     """Whether demand or prices change from month to month."""
-    trends = plan.price_trends
-    rates = (trends.api_per_year, trends.rental_per_year, trends.purchase_per_year, plan.growth.requests_per_year)
     return (
-        any(rates)
+        plan.price_trends.change
+        or bool(plan.growth.requests_per_year)
         or any(plan.growth.workloads.values())
         or bool(plan.commitments or any(f.until or f.arrives for f in plan.fleet))
     )

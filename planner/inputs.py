@@ -26,11 +26,9 @@ from planner.gpu_time import gpu_time_law
 from planner.planfile import DEFAULT_SLO, PlanFile, Signed, Stock, Workload, read_planfile, workloads_for
 from planner.prices import PriceBook, read_price_book
 from planner.rented import rented_rows, signed_rows
+from planner.trends import KINDS, Supply, SupplyTrend
 
 Read = TypeVar("Read")
-
-_GPU_WAYS = {"reserved": "reserved", "on_demand": "on-demand", "spot": "spot", "commitment": "commitment"}
-"""Schemes of the price book as policy.forbid calls them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +174,9 @@ class _Matched:
         for at, signed in enumerate(self.plan.commitments):
             self._signed(at, signed)
         stock = tuple(self._stock(at, stated, providers) for at, stated in enumerate(self.plan.stock))
-        return self.plan.model_copy(update={"fleet": fleet, "policy": rules, "stock": stock})
+        trends = tuple(self._trend(at, stated, providers) for at, stated in enumerate(self.plan.price_trends.supplies))
+        moved = self.plan.price_trends.model_copy(update={"supplies": trends})
+        return self.plan.model_copy(update={"fleet": fleet, "policy": rules, "stock": stock, "price_trends": moved})
 
     def _signed(self, at: int, signed: Signed) -> None:
         """It is in the price book, at one committed price per GPU."""
@@ -198,6 +198,29 @@ class _Matched:
             return stated
         return stated.model_copy(update={"gpu": self._gpu(stated.gpu, "stock", at, "gpu")})
 
+    def _trend(self, at: int, stated: SupplyTrend, providers: Iterable[str]) -> SupplyTrend:
+        """Its names as the price book has them; what it names must be there."""
+        keys = ("price_trends", "supplies", at)
+        before = len(self.gather.faults)
+        found = stated
+        if stated.provider not in (None, "yours"):
+            self._known(str(stated.provider), providers, "provider", *keys, "provider")
+        if stated.gpu is not None:
+            found = found.model_copy(update={"gpu": self._gpu(stated.gpu, *keys, "gpu")})
+        if stated.model is not None:
+            found = found.model_copy(update={"model": self._model(stated.model, *keys, "model")})
+        there = any(found.names(kind, seller, gpu=gpu, model=model) for kind, seller, gpu, model in self._sold())
+        if len(self.gather.faults) == before and not there:
+            what, remedy = "the price book has nothing that is all of this", "leave one of its names out"
+            self.gather.faults.append(self.plan.fault(what, remedy, *keys))
+        return found
+
+    def _sold(self) -> Iterable[tuple[Supply, str, str | None, str | None]]:
+        """Kind, provider, GPU and model of every row of the price book."""
+        yield from (("buy", "yours", gpu, None) for gpu in self.book.ownership)
+        yield from ((KINDS[o.scheme], o.provider, o.gpu, None) for o in self.book.offers if o.scheme in KINDS)
+        yield from (("api", row.provider, None, row.model) for row in self.book.endpoints)
+
     def begins(self, forecast: Forecast) -> None:
         """The plan may not begin before the forecast does."""
         start = self.plan.horizon.start
@@ -213,7 +236,7 @@ class _Matched:
         """Note a fault where no curve meets the SLO (an API's latency is seldom known), or nothing serves the model."""
         forbidden = set(self.plan.policy.forbid)
         sold = "api" not in forbidden and any(row.model == spec.model for row in self.book.endpoints)
-        ways = {"buy"} | {_GPU_WAYS[row.scheme] for row in rented_rows(self.book, self.plan)}
+        ways = {"buy"} | {KINDS[row.scheme] for row in rented_rows(self.book, self.plan)}
         curves = () if forbidden >= ways and not self.plan.fleet else curves_for(self.curves, spec.model)
         if not curves and not sold:
             known = sorted({curve.model for curve in self.curves})
@@ -244,6 +267,19 @@ class _Matched:
         if note:
             self.notes.append(f"{note[0].upper()}{note[1:]}.")
         return gpu.name
+
+    def _model(self, text: str, *keys: str | int) -> str:
+        if any(row.model == text for row in self.book.endpoints):
+            return text
+        try:
+            model, note = resolve_model(text, self.models)
+        except InputError as error:
+            fault = error.faults[0]
+            self.gather.faults.append(self.plan.fault(fault.what, fault.remedy, *keys, value=text))
+            return text
+        if note:
+            self.notes.append(f"{note[0].upper()}{note[1:]}.")
+        return model.name
 
     def _known(self, name: str, known: Iterable[str | None], what: str, *keys: str | int) -> None:
         among = sorted(filter(None, set(known)))

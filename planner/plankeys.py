@@ -33,6 +33,7 @@ from hardware_profiles.slo import DEFAULT_SLO, Slo
 from planner.hidden_costs import HiddenCosts
 from planner.problem import Tail
 from planner.toml_lines import Keys, line_at
+from planner.trends import Name, PriceTrends, Supply
 
 DEFAULT_MODEL = "qwen3-32b"
 
@@ -40,14 +41,15 @@ NOT_YET: Mapping[str, str] = {
     "scenarios": "plan each scenario by itself",
     "workloads.*.deadline_h": "leave it out: all work is served in its hour",
     "workloads.*.substitutes": "name the one model that shall serve it",
+    "workloads.*.bursts": "raise the requests of the hours that hold them: an hour is planned at its mean",
     "policy.max_share_per_provider": "forbid providers in [policy]",
+    "policy.budget_usd_per_month": "read months.csv, and limit supplies by [policy] and [[stock]]",
+    "policy.survives_loss_of": "plan once more with that provider in policy.forbid_providers, and compare",
 }
 """Keys (`*` stands for any name) that a later planner will act on, and what to do until then."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(min_length=1)]
-Supply = Literal["buy", "reserved", "commitment", "on-demand", "spot", "api"]
 
 
 def _rule(what: str, remedy: str) -> PydanticCustomError:
@@ -125,18 +127,6 @@ class Growth(Value):
         1.1
         """
         return float((1 + self.workloads.get(workload, self.requests_per_year)) ** (month / 12))
-
-
-class PriceTrends(Value):
-    """[price_trends]: how prices change over the horizon, as shares per year, compounding by the month.
-
-    What is signed keeps the price of the month in which it is signed.
-    """
-
-    api_per_year: Annotated[float, Field(gt=-1, le=10)] = 0.0
-    rental_per_year: Annotated[float, Field(gt=-1, le=10)] = 0.0
-    purchase_per_year: Annotated[float, Field(gt=-1, le=10)] = 0.0
-    """Of servers to be bought; what running them costs stays."""
 
 
 class Site(Value):

@@ -7,6 +7,7 @@ an offer costs and when it supplies is said in `owned.py` and `rented.py`; an en
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
 
@@ -14,16 +15,23 @@ from hardware_profiles.curve import Shape
 from planner.horizon import Span
 from planner.names import slugs
 from planner.owned import busy_usd_per_gpu_h, existing, owned, site_of, staff_charge
+from planner.plan import Scheme
 from planner.planfile import PlanFile
 from planner.prices import EndpointRow, OfferRow, PriceBook
 from planner.problem import Endpoint, Pool
 from planner.rented import commitments, rented, rented_rows, signed_already, signed_rows, undominated
 from planner.supply import EndpointInfo, OfferInfo, Place, part, region_of, source_of
+from planner.trends import KINDS, Supply
 
 __all__ = [
     "EndpointInfo", "OfferInfo", "Place", "endpoints_for", "in_time", "offers_for", "places_for", "staff_charge",
     "usd_per_request",
 ]  # fmt: skip
+
+_KINDS: dict[Scheme, Supply] = {
+    "owned": "buy", "reserved": "reserved", "commitment": "commitment", "on demand": "on-demand", "spot": "spot",
+}  # fmt: skip
+"""Schemes as plan.toml calls them."""
 
 
 def places_for(book: PriceBook, plan: PlanFile) -> tuple[Place, ...]:
@@ -60,10 +68,12 @@ def offers_for(
         if place.owner != "owned":
             rows = [row for row in known if row.gpu == place.gpu and place.region in (None, row.region)]
             rows = [row for row in rows if _owner(row) == place.owner]
-            found += [rented(row, span, today, place) for row in undominated(rows)]
+            found += [
+                rented(row, span, today, place) for alike in _by_trend(rows, plan, span) for row in undominated(alike)
+            ]
     found += signed_already(book, plan, span, places)
     found += commitments(known, span, today, places)
-    found = [replace(i, offer=replace(i.offer, price_path=span.path(_per_year(i, plan)))) for i in found]
+    found = [replace(i, offer=replace(i.offer, price_path=_path(i, plan, span))) for i in found]
     found = [_started(i, plan.policy.start_minutes) for i in found]
     names = slugs(f"{info.label} {i}" if _repeats(found, info) else info.label for i, info in enumerate(found))
     return tuple(info.named(name) for info, name in zip(found, names.values(), strict=True))
@@ -81,10 +91,20 @@ def _owner(row: OfferRow) -> str | None:
     return {"spot": "spot", "commitment": None}.get(row.scheme, "rented")
 
 
-def _per_year(info: OfferInfo, plan: PlanFile) -> float:
+def _by_trend(rows: list[OfferRow], plan: PlanFile, span: Span) -> Iterable[list[OfferRow]]:
+    """Rows whose prices move alike, so that the cheaper one stays the cheaper one."""
+    groups: dict[tuple[float, ...], list[OfferRow]] = {}
+    for row in rows:
+        path = span.path(plan.price_trends.of(KINDS[row.scheme], row.provider, gpu=row.gpu))
+        groups.setdefault(path, []).append(row)
+    return groups.values()
+
+
+def _path(info: OfferInfo, plan: PlanFile, span: Span) -> tuple[float, ...]:
+    """Its price's multiplier in every epoch; a commitment to several GPU types is of no single one."""
     if info.scheme == "existing":
-        return 0.0
-    return plan.price_trends.purchase_per_year if info.scheme == "owned" else plan.price_trends.rental_per_year
+        return ()
+    return span.path(plan.price_trends.of(_KINDS[info.scheme], info.provider, gpu=info.gpu))
 
 
 def in_time(info: OfferInfo, span: Span) -> bool:
@@ -126,7 +146,7 @@ def endpoints_for(
                 requests_per_h=None if row.requests_per_minute is None else row.requests_per_minute * 60.0,
                 tokens_per_h=None if row.tokens_per_minute is None else row.tokens_per_minute * 60.0,
                 tokens_per_request=tokens,
-                price_path=span.path(plan.price_trends.api_per_year),
+                price_path=span.path(plan.price_trends.of("api", row.provider, model=row.model)),
             ),
             label=f"{row.provider} API ({row.model})",
             provider=row.provider,

@@ -49,6 +49,37 @@ def test_change_makes_every_month_a_decision(tmp_path: Path) -> None:
     assert [epoch.discount for epoch in span.epochs] == [1.0, pytest.approx(1.21 ** (-1 / 12))]
 
 
+def test_a_horizon_in_hours_sees_discount_and_trends(tmp_path: Path) -> None:
+    """The hours of three months are those three months; a day more is a month of one day, worth what its month is."""
+    change = "[price_trends]\napi_per_year = -0.3\n"
+    months, path = _case(tmp_path, "discount_rate_per_year = 0.21\n" + change), tmp_path / "plan.toml"
+    hours = (31 + 28 + 31) * 24
+    for more in (0, 24):
+        path.write_text(f"[horizon]\nhours = {hours + more}\ndiscount_rate_per_year = 0.21\n{change}")
+        checked = check_inputs(EXAMPLE, plan_path=path, today=TODAY)
+        case = assemble(checked.forecast, checked.plan, checked.workloads, checked.book, checked.curves, today=TODAY)
+        assert case.problem.epochs[:3] == months.problem.epochs
+        assert case.endpoints[0].endpoint.price_path[:3] == months.endpoints[0].endpoint.price_path
+        if more:
+            april = case.problem.epochs[3]
+            assert (april.name, april.hours, april.past_h) == ("2027.04", 24, 29 * 24)
+            assert april.discount == pytest.approx(1.21 ** (-3 / 12))
+    assert len(case.problem.blocks) == hours + 24
+
+
+def test_an_owned_server_keeps_its_age_where_the_last_month_is_cut(tmp_path: Path) -> None:
+    """What a sale brings depends on the months that are in the plan, not on the calendar months that it touches."""
+    path = tmp_path / "plan.toml"
+    path.write_text("[horizon]\nhours = 2280\ndiscount_rate_per_year = 0.01\n")
+    checked = check_inputs(EXAMPLE, plan_path=path, today=TODAY)
+    case = assemble(checked.forecast, checked.plan, checked.workloads, checked.book, checked.curves, today=TODAY)
+    (info, *_) = (each for each in case.offers if each.scheme == "owned")
+    own = checked.book.ownership[info.gpu]
+    worth = own.capital_usd * info.gpus_per_unit * own.residual_share(2280 * 12 / 8760)
+    assert len(case.problem.epochs) == 4
+    assert info.offer.residual_usd[4] == pytest.approx(worth)
+
+
 def test_prices_follow_their_trend(tmp_path: Path) -> None:
     """API and rental prices of month m are today's times (1 + rate) ** (m / 12)."""
     case = _case(tmp_path, "[price_trends]\napi_per_year = -0.5\nrental_per_year = 0.44\n")
