@@ -17,6 +17,7 @@ from bench.paced import Law, paced
 from bench.plan import Found, Pace, RunFile, RunPlan
 from bench.prompts import Fixed
 from bench.records import COLUMNS, Floats, Records
+from bench.schedule import Stage
 from bench.stats import Attainment, Window
 from bench.sweep import Events, Sweep, found_rate
 from hardware_profiles.curve import Gpu, Point
@@ -253,6 +254,42 @@ def test_the_search_finds_the_truth_of_a_random_queue(limit: float) -> None:
     assert np.median(passed) >= 0.88
     holds = [(one.passed_per_s or 0.0) <= truth <= (one.failed_per_s or math.inf) for one in found]
     assert np.mean(holds) >= 0.9
+
+
+def test_a_stage_shorter_than_its_requests_fails_nothing(tmp_path: Path) -> None:
+    """Requests of 1.4 s, stages of 1.2 s by wish. One round alone tells E2E, users start within half a stage, and what
+    came of their answers is the law's throughput; no request failed, steadiness is unknown, and no rate is tried."""
+    law = Law(ttft_s=0.02, tpot_s=0.02)
+    points: list[Point] = []
+    stages: list[Stage] = []
+    ends: list[str] = []
+    events = Events(
+        started=stages.append,
+        finished=lambda _, point, __: points.append(point),
+        ended=lambda what, why: ends.append(f"{what}: {why}"),
+    )
+    with paced(law) as url:
+        plan = RunPlan(
+            model="paced",
+            gpu="cpu",
+            target=Target(url=url, model="paced", vocab_size=1000),
+            shapes=(Fixed(input_tokens=100, output_tokens=70),),
+            loads=(2,),
+            pace=Pace(stage_s=1.2, warm_up_s=0.1),
+        )
+        found = Found(gpu=Gpu(name="cpu", count=1), engine="vllm", engine_version=None)
+        run = RunFile(plan=plan, found=found, started_at="2026-11-20")
+        for _ in range(2):  # as a resumed run does, from the files: nothing is sent again
+            Sweep(run, tmp_path, url=url, server=None, driver=None, own=None, events=events).go()
+    assert [one.name for one in stages] == ["shape-0-100x70-load-2-probe", "shape-0-100x70-load-2"]
+    assert stages[1].stagger_s == 0.6
+    assert points[0] == points[1]
+    assert points[0].throughput_per_s == pytest.approx(2 / 1.4, rel=0.05)
+    assert points[0].failed == 0
+    told = {check.name: check.verdict for check in points[0].checks}
+    assert (told["stationary"], told["drained"]) == ("unknown", "pass")
+    assert ends[0] == "levels of shape 0: the loads asked for were measured"
+    assert ends[1].startswith("rates of shape 0: no rate passes at the target, none was shown to fail; undecided: ")
 
 
 def test_the_search_finds_the_law_of_a_paced_server(tmp_path: Path) -> None:
