@@ -30,13 +30,25 @@ def cheapest(
     Each further decision has `time_limit_s` of its own. A plan that was found without some offers has a `problem` in
     which they are out of stock. Raises `ImpossibleError` as `solve` does.
     """
-    best = first = solve(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
+    first = solve(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
+
+    def proven(less: Problem) -> Solution:
+        other = solve(less, gap=gap, time_limit_s=time_limit_s, progress=progress)
+        return replace(other, bound_usd=first.bound_usd, proof=first.proof)
+
+    return untied(first, proven, gap)
+
+
+def untied(first: Solution, answer: Callable[[Problem], Solution], gap: float) -> Solution:
+    """The cheapest of a solution and of what is answered without the offers that it uses and that are tied longest.
+
+    Nothing more is asked once a solution is within `gap` of its bound.
+    """
+    best, problem = first, first.problem
     for tied_h in sorted({tied(offer) for offer in problem.offers}, reverse=True):
         if tied_h and best.gap > gap and _uses(best, tied_h):
             less = replace(problem, offers=tuple(_without(offer, tied_h) for offer in problem.offers))
-            other = solve(less, gap=gap, time_limit_s=time_limit_s, progress=progress)
-            if other.cost_usd < best.cost_usd:
-                best = replace(other, bound_usd=first.bound_usd, proof=first.proof)
+            best = min(best, answer(less), key=lambda solution: solution.cost_usd)
     return best
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from planner.assemble import Case
 from planner.attribution import carried
-from planner.cheapest import cheapest
+from planner.cheapest import cheapest, untied
 from planner.dispatch import Hours, dispatch
 from planner.most_units import tight
 from planner.plan import Sensitivity
@@ -146,8 +146,17 @@ def decision(case: Case, fleet: Fleet) -> Decision:
 def kept(problem: Problem, fleet: Fleet, allowed_usd: float = 0.0) -> Solution:
     """What `fleet` costs in `problem`: its purchases and placements stay, every hour is dispatched anew.
 
-    Whole on-demand units are sought until they can be `allowed_usd` too dear. Nothing is proven about other fleets.
+    Whole on-demand units are sought until they can be `allowed_usd` too dear, also without what keeps them on longer
+    than they are needed. Nothing is proven about other fleets.
     """
+
+    def dispatched(less: Problem) -> Solution:
+        return _dispatched(less, fleet, allowed_usd)
+
+    return untied(dispatched(problem), dispatched, gap=0.0)
+
+
+def _dispatched(problem: Problem, fleet: Fleet, allowed_usd: float) -> Solution:
     blocks, block_of = joined(problem)
     merged = problem.with_blocks(blocks)
     counted = in_units(merged)

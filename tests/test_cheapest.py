@@ -29,7 +29,15 @@ def once_a_day(folder: Path, offers: list[Row], plan: str = RENTED, usd: float =
     """Seven thousand requests in one hour of every day."""
     few = np.zeros(168)
     few[10::24] = 7000
-    return told(write(folder, plan=plan, rows=forecast(168, {"chat": few}), offers=offers, endpoints=[api(given=usd)]))
+    return told(
+        write(
+            folder,
+            plan=plan,
+            rows=forecast(168, {"chat": few}),
+            offers=offers,
+            endpoints=[api(given=usd, made=2 * usd)],
+        )
+    )
 
 
 def test_an_offer_with_minimum_hours_hides_none_without(tmp_path: Path) -> None:
@@ -72,6 +80,26 @@ def test_other_strategies_and_other_figures_are_decided_so_too(tmp_path: Path) -
     (moved,) = sensitivities(answer.case, answer.solution, gap=0.01, time_limit_s=5, drivers=DRIVERS[:1])
     assert moved.usd_low == pytest.approx(DEAR_H)
     assert moved.usd_high == pytest.approx(2 * DEAR_H)
+
+
+def test_keeping_the_purchases_does_not_bring_the_long_hours_in(tmp_path: Path) -> None:
+    """At twice the API's price a GPU-hour would be cheaper and its 24 hours are not: the API stays, nothing turns."""
+    answer = once_a_day(tmp_path, [LONG], RENTED.replace(', "api"', ""), usd=0.1)
+    assert answer.plan.cost_usd == pytest.approx(365 * 0.98)
+    (moved,) = sensitivities(answer.case, answer.solution, gap=0.01, time_limit_s=5, drivers=DRIVERS[1:2])
+    assert (moved.driver, moved.turns_above) == ("API prices", None)
+    assert moved.usd_high == moved.kept_usd_high == pytest.approx(2 * 365 * 0.98)
+
+
+def test_what_is_decided_anew_sees_the_long_hours(tmp_path: Path) -> None:
+    """With a reserved GPU for 438 USD a year that one is chosen at twice the API's price, not 24 hours a day."""
+    plan = RENTED.replace('"reserved", "api"', '"spot"')
+    answer = once_a_day(tmp_path, [LONG, reserved("r", 0.05, 12)], plan, usd=0.1)
+    assert answer.plan.cost_usd == pytest.approx(365 * 0.98)
+    (moved,) = sensitivities(answer.case, answer.solution, gap=0.01, time_limit_s=5, drivers=DRIVERS[1:2])
+    assert moved.kept_usd_high == pytest.approx(2 * 365 * 0.98)
+    assert moved.usd_high == pytest.approx(0.05 * 8760)
+    assert moved.decision_high == {f"reserved {GPU}": 1.0}
 
 
 def test_those_that_are_tied_longest_go_first() -> None:
