@@ -3,7 +3,7 @@
 One way only, every workload alone (`silos.py`), today's fleet and APIs, the last plan's purchases (`recost.py`). Each
 is the same programme with fewer supplies, so a strategy that cannot serve everything (a stock that runs out, a
 model that no API sells) shows as impossible instead of as cheap. Each is solved at the plan's own penalty for unserved
-work first; a strategy that leaves out more than one request in a million is solved again at `UNSERVED_USD` a request,
+work first; a strategy that leaves out more than one request in a million is solved again at `decide.UNSERVED_USD` each,
 so that leaving work out does not pay. What a rule of the house forbids is called forbidden.
 """
 
