@@ -18,8 +18,8 @@ from dataclasses import replace
 import numpy as np
 
 from planner.dispatch import Hours, Priced, dispatch, same_prices
+from planner.master import Level, Plane
 from planner.problem import Array, Blocks, Ints
-from planner.programme import Plane
 from planner.scarcity import Prices
 from planner.solver import Fleet
 
@@ -47,15 +47,28 @@ def at_means(blocks: Blocks, labels: Ints) -> Blocks:
     return Blocks(epoch, weight, _means(blocks, labels, blocks.demand))
 
 
-def plane(hours: Hours, blocks: Blocks, labels: Ints, priced: Priced, extra_usd: Array | float = 0.0) -> Plane:
-    """The prices of every hour as one lower bound per group; `extra_usd[t]` is what whole numbers add for sure."""
+def plane(
+    hours: Hours,
+    blocks: Blocks,
+    labels: Ints,
+    priced: Priced,
+    extra_usd: Array | float = 0.0,
+    *,
+    level: Level | None = None,
+) -> Plane:
+    """The prices of every hour as one lower bound per group; `extra_usd[t]` is what whole numbers add for sure.
+
+    `level.usd` is given per block.
+    """
     row, tariff, problem = priced.row, hours.tariff, hours.problem
     usd = (priced.worth[row] * blocks.demand).sum(axis=1) - priced.limit_usd[row] + extra_usd
     unit = np.zeros((len(priced.worth), len(problem.offers)))
     unit[:, tariff.hourly] = priced.unit_usd
     replica = priced.prices.gpu_h * tariff.gpus
     mean_usd = _means(blocks, labels, usd[:, None])[:, 0]
-    return Plane(mean_usd, _means(blocks, labels, replica[row]), _means(blocks, labels, unit[row]))
+    if level is not None:
+        level = replace(level, usd=_means(blocks, labels, level.usd[:, None])[:, 0])
+    return Plane(mean_usd, _means(blocks, labels, replica[row]), _means(blocks, labels, unit[row]), level)
 
 
 def unpriced(hours: Hours, blocks: Blocks) -> Priced:

@@ -12,9 +12,7 @@ Variables (all >= 0; only for allowed pairs)
     served[k,d,t]   requests per hour that deployment d serves
     api[k,e,t]      requests per hour that endpoint e serves
     unserved[k,t]   requests per hour nobody serves, at a penalty
-    cost[t]         USD per hour of block t (only in the master, in place of the block's own variables)
-    usable[o,m]     units of a commitment used by the hour that whole replicas can use (only in the master),
-    times[o,i,m]    as many of each size i                                           whole
+    (cost[t], USD per hour of block t, in place of the block's own variables in the search's master: `master.py`)
 
 Parameters (units in `problem.py`)
     active(o,m) = existing[o,m] + sum of buy[o,n] over purchases n that supply in m; w[t] hours; r[m] discount.
@@ -32,13 +30,11 @@ that of energy systems (PyPSA, Brown et al., J. Open Research Software 2018): GP
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from planner.problem import Array, Deployment, Offer, Problem
+from planner.problem import Deployment, Offer, Problem
 
 Row = tuple[str, Any]
 Term = tuple[Any, float]
@@ -53,18 +49,6 @@ class Relax:
     hours: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Plane:
-    """A lower bound on the cost of every block, linear in the fleet: `usd[t] - replica[t] r[m(t)] - unit[t] active`.
-
-    USD per hour; `replica_usd[t, d]` per replica, `unit_usd[t, o]` per active unit of an hour-placed offer.
-    """
-
-    usd: Array
-    replica_usd: Array
-    unit_usd: Array
-
-
 @dataclass
 class Programme:
     """The programme while it is built and after; `lp` never leaves `programme.py` and `solver.py`."""
@@ -72,7 +56,6 @@ class Programme:
     problem: Problem
     relax: Relax
     lp: Any
-    planes: tuple[Plane, ...] = ()
     buy: dict[tuple[int, int], Any] = field(default_factory=dict)
     replicas: dict[tuple[int, int], Any] = field(default_factory=dict)
     opened: dict[tuple[int, int], Any] = field(default_factory=dict)
@@ -82,47 +65,43 @@ class Programme:
     api: dict[tuple[int, int, int], Any] = field(default_factory=dict)
     unserved: dict[tuple[int, int], Any] = field(default_factory=dict)
     cost: dict[int, Any] = field(default_factory=dict)
-    usable: dict[tuple[int, int], Any] = field(default_factory=dict)
-    times: dict[tuple[int, int, int], Any] = field(default_factory=dict)
 
 
 def build(problem: Problem, relax: Relax = Relax(), name: str = "spillway") -> Programme:
     """State the programme of `problem`; nothing is solved here."""
+    programme = begin(problem, relax, name)
+    for block in range(len(problem.blocks)):
+        block_variables(programme, block)
+    set_objective(programme)
+    for family in FIRST_STAGE:
+        state(programme, family(programme))
+    for block in range(len(problem.blocks)):
+        for by_block in EVERY_BLOCK:
+            state(programme, by_block(programme, block))
+    return programme
+
+
+def begin(problem: Problem, relax: Relax, name: str) -> Programme:
+    """A programme with the variables of the first stage."""
     import pulp
 
     programme = Programme(problem, relax, pulp.LpProblem(name, pulp.LpMinimize))
     first_stage_variables(programme)
     fixed_charge_variables(programme)
-    for block in range(len(problem.blocks)):
-        block_variables(programme, block)
-    return _stated(programme, EVERY_BLOCK)
+    return programme
 
 
-def build_master(problem: Problem, planes: tuple[Plane, ...], relax: Relax, name: str = "master") -> Programme:
-    """State what is bought and placed, with the blocks' costs bounded from below by `planes` in place of the blocks."""
-    import pulp
-
-    programme = Programme(problem, relax, pulp.LpProblem(name, pulp.LpMinimize), planes)
-    first_stage_variables(programme)
-    fixed_charge_variables(programme)
-    for block in range(len(problem.blocks)):
-        programme.cost[block] = programme.lp.add_variable(f"cost.{block}")
-    usable_variables(programme)
-    return _stated(programme, MASTER)
-
-
-def _stated(programme: Programme, families: tuple[Callable[[Programme, int], Iterator[Row]], ...]) -> Programme:
+def set_objective(programme: Programme) -> None:
+    """Minimise the present value of everything."""
     import pulp
 
     programme.lp.setObjective(pulp.LpAffineExpression(list(_costs(programme))))
-    for family in (*FIRST_STAGE, *((usable,) if programme.usable else ())):
-        for row, constraint in family(programme):
-            programme.lp.addConstraint(constraint, row)
-    for block in range(len(programme.problem.blocks)):
-        for by_block in families:
-            for row, constraint in by_block(programme, block):
-                programme.lp.addConstraint(constraint, row)
-    return programme
+
+
+def state(programme: Programme, rows: Iterator[Row]) -> None:
+    """Add these rows."""
+    for name, constraint in rows:
+        programme.lp.addConstraint(constraint, name)
 
 
 def first_stage_variables(programme: Programme) -> None:
@@ -132,34 +111,11 @@ def first_stage_variables(programme: Programme) -> None:
         for o, offer in enumerate(problem.offers):
             if offer.bought and len(problem.active_epochs(offer, m)):
                 whole = offer.whole and not relax.purchases
-                programme.buy[o, m] = _variable(programme, f"buy.{offer.name}.{epoch.name}", whole, offer.max_units)
+                programme.buy[o, m] = new_variable(programme, f"buy.{offer.name}.{epoch.name}", whole, offer.max_units)
         for d, deployment in enumerate(problem.deployments):
             if any(_supplies(offer, deployment) for offer in problem.offers):
                 whole = not (deployment.divisible or relax.placement or whole_by_itself(problem, d))
-                programme.replicas[d, m] = _variable(programme, f"replicas.{deployment.name}.{epoch.name}", whole)
-
-
-def usable_variables(programme: Programme) -> None:
-    """usable[o,m] and times[o,i,m], where a divisible commitment is used by whole replicas only.
-
-    In every hour these use a sum of whole multiples of their sizes; so is the most that they use in any hour of the
-    epoch, and no hour needs more of the commitment than that.
-    """
-    problem = programme.problem
-    for o, offer in enumerate(problem.offers):
-        here = [d for d in problem.deployments if d.pool in offer.covers]
-        if offer.placed != "hour" or not offer.bought or offer.whole or any(d.divisible for d in here):
-            continue
-        for m, epoch in enumerate(problem.epochs if not programme.relax.purchases else ()):
-            programme.usable[o, m] = _variable(programme, f"usable.{offer.name}.{epoch.name}")
-            for i in range(len(_sizes(problem, offer))):
-                programme.times[o, i, m] = _variable(programme, f"times.{offer.name}.{i}.{epoch.name}", True)
-
-
-def _sizes(problem: Problem, offer: Offer) -> list[float]:
-    """Units of the offer that one replica of a deployment uses, each once."""
-    here = [d for d in problem.deployments if d.pool in offer.covers]
-    return sorted({offer.covers[d.pool] * d.gpus_per_replica for d in here})
+                programme.replicas[d, m] = new_variable(programme, f"replicas.{deployment.name}.{epoch.name}", whole)
 
 
 def whole_by_itself(problem: Problem, d: int) -> bool:
@@ -183,7 +139,7 @@ def fixed_charge_variables(programme: Programme) -> None:
     for f, charge in enumerate(programme.problem.fixed_charges):
         for m, epoch in enumerate(programme.problem.epochs):
             name = f"opened.{charge.name}.{epoch.name}"
-            programme.opened[f, m] = _variable(programme, name, not programme.relax.purchases, 1.0)
+            programme.opened[f, m] = new_variable(programme, name, not programme.relax.purchases, 1.0)
 
 
 def block_variables(programme: Programme, t: int) -> None:
@@ -192,21 +148,21 @@ def block_variables(programme: Programme, t: int) -> None:
     for o, offer in enumerate(problem.offers):
         if offer.placed == "hour":
             whole = offer.whole and not relax.hours
-            programme.on[o, t] = _variable(programme, f"on.{offer.name}.{t}", whole)
+            programme.on[o, t] = new_variable(programme, f"on.{offer.name}.{t}", whole)
             for d, deployment in enumerate(problem.deployments):
                 if deployment.pool in offer.covers:
                     whole = not (deployment.divisible or relax.hours)
-                    programme.rented[o, d, t] = _variable(
+                    programme.rented[o, d, t] = new_variable(
                         programme, f"rented.{offer.name}.{deployment.name}.{t}", whole
                     )
     for k, name in enumerate(problem.classes):
         for d, deployment in enumerate(problem.deployments):
             if deployment.gpu_h_per_request[k] is not None:
-                programme.served[k, d, t] = _variable(programme, f"served.{name}.{deployment.name}.{t}")
+                programme.served[k, d, t] = new_variable(programme, f"served.{name}.{deployment.name}.{t}")
         for e, endpoint in enumerate(problem.endpoints):
             if endpoint.usd_per_request[k] is not None:
-                programme.api[k, e, t] = _variable(programme, f"api.{name}.{endpoint.name}.{t}")
-        programme.unserved[k, t] = _variable(programme, f"unserved.{name}.{t}")
+                programme.api[k, e, t] = new_variable(programme, f"api.{name}.{endpoint.name}.{t}")
+        programme.unserved[k, t] = new_variable(programme, f"unserved.{name}.{t}")
 
 
 def stock(programme: Programme) -> Iterator[Row]:
@@ -215,7 +171,7 @@ def stock(programme: Programme) -> Iterator[Row]:
         if offer.bought and offer.max_units is not None:
             for m, epoch in enumerate(programme.problem.epochs):
                 terms, there = active(programme, o, m)
-                yield f"stock.{offer.name}.{epoch.name}", _row(terms, "<=", offer.max_units - there)
+                yield f"stock.{offer.name}.{epoch.name}", new_row(terms, "<=", offer.max_units - there)
 
 
 def site(programme: Programme) -> Iterator[Row]:
@@ -230,7 +186,7 @@ def site(programme: Programme) -> Iterator[Row]:
                 bought, there = active(programme, index[name], m)
                 terms += [(variable, use * count) for variable, count in bought]
                 room -= use * there
-            yield f"site.{limit.name}.{epoch.name}", _row(terms, "<=", room)
+            yield f"site.{limit.name}.{epoch.name}", new_row(terms, "<=", room)
 
 
 def placement(programme: Programme) -> Iterator[Row]:
@@ -246,7 +202,7 @@ def placement(programme: Programme) -> Iterator[Row]:
                 bought, there = active(programme, o, m)
                 terms += [(variable, -count / problem.offers[o].covers[pool.name]) for variable, count in bought]
                 gpus += there / problem.offers[o].covers[pool.name]
-            yield f"placement.{pool.name}.{epoch.name}", _row(terms, "<=", gpus)
+            yield f"placement.{pool.name}.{epoch.name}", new_row(terms, "<=", gpus)
 
 
 def fixed_charge(programme: Programme) -> Iterator[Row]:
@@ -261,19 +217,7 @@ def fixed_charge(programme: Programme) -> Iterator[Row]:
                 bought, there = active(programme, index[name], m)
                 terms += bought
                 room -= there
-            yield f"fixed_charge.{charge.name}.{epoch.name}", _row(terms, "<=", room)
-
-
-def usable(programme: Programme) -> Iterator[Row]:
-    """usable[o,m] = sum_i size[o,i] times[o,i,m] <= active(o,m)."""
-    problem = programme.problem
-    for (o, m), variable in programme.usable.items():
-        name = f"{problem.offers[o].name}.{problem.epochs[m].name}"
-        sizes = [(programme.times[o, i, m], -size) for i, size in enumerate(_sizes(problem, problem.offers[o]))]
-        yield f"usable_sizes.{name}", _row([(variable, 1.0), *sizes], "==", 0.0)
-        bought, there = active(programme, o, m)
-        units = [(purchase, -count) for purchase, count in bought]
-        yield f"usable_units.{name}", _row([(variable, 1.0), *units], "<=", there)
+            yield f"fixed_charge.{charge.name}.{epoch.name}", new_row(terms, "<=", room)
 
 
 def balance(programme: Programme, t: int) -> Iterator[Row]:
@@ -283,7 +227,7 @@ def balance(programme: Programme, t: int) -> Iterator[Row]:
         parts = [programme.served[k, d, t] for d in range(len(problem.deployments)) if (k, d, t) in programme.served]
         parts += [programme.api[k, e, t] for e in range(len(problem.endpoints)) if (k, e, t) in programme.api]
         terms = [(part, 1.0) for part in (*parts, programme.unserved[k, t])]
-        yield f"balance.{name}.{t}", _row(terms, "==", float(problem.blocks.demand[t, k]))
+        yield f"balance.{name}.{t}", new_row(terms, "==", float(problem.blocks.demand[t, k]))
 
 
 def capacity(programme: Programme, t: int) -> Iterator[Row]:
@@ -296,7 +240,7 @@ def capacity(programme: Programme, t: int) -> Iterator[Row]:
         supply += [programme.replicas[d, m]] if (d, m) in programme.replicas else []
         if terms:
             terms += [(replicas, -deployment.gpus_per_replica) for replicas in supply]
-            yield f"capacity.{deployment.name}.{t}", _row(terms, "<=", 0.0)
+            yield f"capacity.{deployment.name}.{t}", new_row(terms, "<=", 0.0)
 
 
 def switched_on(programme: Programme, t: int) -> Iterator[Row]:
@@ -309,7 +253,7 @@ def switched_on(programme: Programme, t: int) -> Iterator[Row]:
                 for d, deployment in enumerate(problem.deployments)
                 if (o, d, t) in programme.rented
             ]
-            yield f"switched_on.{offer.name}.{t}", _row([*terms, (programme.on[o, t], -1.0)], "<=", 0.0)
+            yield f"switched_on.{offer.name}.{t}", new_row([*terms, (programme.on[o, t], -1.0)], "<=", 0.0)
 
 
 def committed(programme: Programme, t: int) -> Iterator[Row]:
@@ -319,14 +263,14 @@ def committed(programme: Programme, t: int) -> Iterator[Row]:
         if offer.placed == "hour" and offer.bought:
             bought, there = active(programme, o, int(problem.blocks.epoch[t]))
             terms = [(programme.on[o, t], 1.0), *((variable, -count) for variable, count in bought)]
-            yield f"committed.{offer.name}.{t}", _row(terms, "<=", there)
+            yield f"committed.{offer.name}.{t}", new_row(terms, "<=", there)
 
 
 def on_demand_stock(programme: Programme, t: int) -> Iterator[Row]:
     """on[o,t] <= max_units[o] for offers that are not bought."""
     for o, offer in enumerate(programme.problem.offers):
         if offer.placed == "hour" and not offer.bought and offer.max_units is not None:
-            yield f"on_demand_stock.{offer.name}.{t}", _row([(programme.on[o, t], 1.0)], "<=", offer.max_units)
+            yield f"on_demand_stock.{offer.name}.{t}", new_row([(programme.on[o, t], 1.0)], "<=", offer.max_units)
 
 
 def endpoint_requests(programme: Programme, t: int) -> Iterator[Row]:
@@ -334,7 +278,7 @@ def endpoint_requests(programme: Programme, t: int) -> Iterator[Row]:
     for e, endpoint in enumerate(programme.problem.endpoints):
         if endpoint.requests_per_h is not None:
             terms = [(variable, 1.0) for _, variable in _sent(programme, e, t)]
-            yield f"endpoint_requests.{endpoint.name}.{t}", _row(terms, "<=", endpoint.requests_per_h)
+            yield f"endpoint_requests.{endpoint.name}.{t}", new_row(terms, "<=", endpoint.requests_per_h)
 
 
 def endpoint_tokens(programme: Programme, t: int) -> Iterator[Row]:
@@ -342,35 +286,11 @@ def endpoint_tokens(programme: Programme, t: int) -> Iterator[Row]:
     for e, endpoint in enumerate(programme.problem.endpoints):
         if endpoint.tokens_per_h is not None:
             terms = [(variable, endpoint.tokens_per_request[k]) for k, variable in _sent(programme, e, t)]
-            yield f"endpoint_tokens.{endpoint.name}.{t}", _row(terms, "<=", endpoint.tokens_per_h)
-
-
-def cost_plane(programme: Programme, t: int) -> Iterator[Row]:
-    """cost[t] + sum_d replica_usd[t,d] replicas[d,m(t)] + sum_o unit_usd[t,o] active(o,m(t)) >= usd[t], every plane.
-
-    usable[o,m] in place of active(o,m) where there is such a variable.
-    """
-    problem = programme.problem
-    m = int(problem.blocks.epoch[t])
-    for i, plane in enumerate(programme.planes):
-        terms: list[Term] = [(programme.cost[t], 1.0)]
-        least = float(plane.usd[t])
-        for d, usd in enumerate(plane.replica_usd[t]):
-            if usd and (d, m) in programme.replicas:
-                terms.append((programme.replicas[d, m], float(usd)))
-        for o in np.flatnonzero(plane.unit_usd[t]):
-            if (int(o), m) in programme.usable:
-                terms.append((programme.usable[int(o), m], float(plane.unit_usd[t, o])))
-                continue
-            bought, there = active(programme, int(o), m)
-            terms += [(variable, float(plane.unit_usd[t, o])) for variable, _ in bought]
-            least -= float(plane.unit_usd[t, o]) * there
-        yield f"cost_plane.{i}.{t}", _row(terms, ">=", least)
+            yield f"endpoint_tokens.{endpoint.name}.{t}", new_row(terms, "<=", endpoint.tokens_per_h)
 
 
 FIRST_STAGE = (stock, site, placement, fixed_charge)
 EVERY_BLOCK = (balance, capacity, switched_on, committed, on_demand_stock, endpoint_requests, endpoint_tokens)
-MASTER = (cost_plane,)
 
 
 def active(programme: Programme, o: int, m: int) -> tuple[list[Term], float]:
@@ -420,11 +340,13 @@ def _supplies(offer: Offer, deployment: Deployment) -> bool:
     return offer.placed == "epoch" and deployment.pool in offer.covers
 
 
-def _variable(programme: Programme, name: str, whole: bool = False, most: float | None = None) -> Any:
+def new_variable(programme: Programme, name: str, whole: bool = False, most: float | None = None) -> Any:
+    """A variable from 0 to `most`."""
     return programme.lp.add_variable(name, 0, most, "Integer" if whole else "Continuous")
 
 
-def _row(terms: list[Term], sense: str, bound: float) -> Any:
+def new_row(terms: list[Term], sense: str, bound: float) -> Any:
+    """The sum of `terms` is `<=`, `==` or `>=` the bound."""
     import pulp
 
     senses = {"<=": pulp.LpConstraintLE, "==": pulp.LpConstraintEQ, ">=": pulp.LpConstraintGE}

@@ -21,9 +21,10 @@ import numpy as np
 
 from planner.dispatch import Dispatch, Hours, Priced, dispatch
 from planner.forest import Forest
+from planner.master import Level, Plane, build_master, whole_use
 from planner.partition import at_means, partition, plane, sample_of, sketch, unpriced
 from planner.problem import Array, Blocks, Ints, Problem
-from planner.programme import Plane, Relax, build, build_master
+from planner.programme import Relax, build
 from planner.rounded import rounded_up
 from planner.solver import Answer, Fleet, solve_programme
 from planner.whole import settle, settled_as
@@ -120,6 +121,7 @@ class Search:
         self.divisible: Fleet | None = None
         self.settled: dict[bytes, Dispatch] = {}
         self.visited: tuple[Priced, Dispatch] | None = None
+        self.steps_in_commitments = bool(whole_use(problem))
         self.promising: tuple[float, Fleet] | None = None
 
     def is_over(self) -> bool:
@@ -252,7 +254,13 @@ class Search:
         needed_usd = (1 - self.wanted) * self.plan.usd - self.bound
         if missing_usd > allowed_usd / 50:
             allowed_usd = max(allowed_usd, missing_usd - _AMPLE * needed_usd)
-            self._add(*self.forest.raise_plane(fleet, priced, settled, allowed_usd))
+            raised = self.forest.raise_plane(fleet, priced, settled, allowed_usd)
+            self._add(raised.priced, raised.extra_usd)
+            if self.steps_in_commitments:
+                held = self.forest.hold_level(fleet, raised, settled, allowed_usd)
+                units, beyond = self.problem.active_units(fleet.buy), held.beyond_usd
+                assert beyond is not None
+                self._add(held.priced, held.extra_usd, Level(units, beyond))
 
     def _without_search(self) -> list[Fleet]:
         """What can be had where no whole fleet was found in time: the divisible one rounded up, and nothing."""
@@ -297,8 +305,8 @@ class Search:
         if answer.bound_usd > self.bound:
             self.bound, self.proof = answer.bound_usd, proof
 
-    def _add(self, priced: Priced, extra_usd: Array | float = 0.0) -> None:
-        self.planes.append(plane(self.hours, self.blocks, self.labels, priced, extra_usd))
+    def _add(self, priced: Priced, extra_usd: Array | float = 0.0, level: Level | None = None) -> None:
+        self.planes.append(plane(self.hours, self.blocks, self.labels, priced, extra_usd, level=level))
 
     def _sketch(self, fleet: Fleet) -> Priced:
         return sketch(self.hours, fleet, self.blocks, self.sample)

@@ -24,6 +24,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -81,34 +82,50 @@ class Terms:
 class Steps:
     """What N counts: `replicas[n]` at once of `deployment[n]`, whole where `whole[n]`, rented where `by_hour[n]`.
 
-    A step takes `units[n, o]` of the scarce offers.
+    Where `offer[n]` is not -1 they come from that offer; a step takes `units[n, o]` of the scarce ones.
     """
 
     deployment: Ints
     replicas: Array
     whole: Flags
     by_hour: Flags
+    offer: Ints
     units: Array
 
 
-def steps_of(problem: Problem) -> Steps:
-    """Of a fleet, and by the hour where that comes in finer steps; what the fleet has never costs more than rent."""
-    found = []
+def steps_of(problem: Problem, scarce: Sequence[int] = ()) -> Steps:
+    """Of a fleet, and by the hour where that comes in finer steps; what the fleet has never costs more than rent.
+
+    The offers in `scarce` are counted apart from all others.
+    """
+    found: list[tuple[int, int, bool, int]] = []
     for d, deployment in enumerate(problem.deployments):
-        there = [offer for offer in problem.offers if deployment.pool in offer.covers]
-        fleet, hour = (step(problem, d, [f for f in there if f.placed == placed]) for placed in ("epoch", "hour"))
+        there = [(o, f) for o, f in enumerate(problem.offers) if deployment.pool in f.covers and o not in scarce]
+        fleet, hour = (step(problem, d, [f for _, f in there if f.placed == placed]) for placed in ("epoch", "hour"))
         if fleet:
-            found.append((d, fleet, False))
+            found.append((d, fleet, False, -1))
         if hour and not (fleet and hour % fleet == 0):
-            found.append((d, hour, True))
-    deployments = np.array([d for d, _, _ in found], dtype=np.intp)
+            found.append((d, hour, True, -1))
+        found += [(d, 1, True, o) for o in scarce if deployment.pool in problem.offers[o].covers]
+    return steps_from(problem, found, scarce)
+
+
+def steps_from(problem: Problem, found: list[tuple[int, int, bool, int]], scarce: Sequence[int]) -> Steps:
+    """The same as arrays: deployment, replicas, whether by the hour, and the offer or -1, of every number."""
+    deployment = np.array([d for d, _, _, _ in found], dtype=np.intp)
     divisible = np.array([d.divisible for d in problem.deployments], dtype=bool)
+    units = np.zeros((len(found), len(scarce)))
+    for n, (d, replicas, _, o) in enumerate(found):
+        if o in scarce:
+            one = problem.deployments[d]
+            units[n, scarce.index(o)] = problem.offers[o].covers[one.pool] * one.gpus_per_replica * replicas
     return Steps(
-        deployments,
-        np.array([float(replicas) for _, replicas, _ in found]),
-        ~divisible[deployments],
-        np.array([hour for _, _, hour in found], dtype=bool),
-        np.zeros((len(found), 0)),
+        deployment,
+        np.array([float(replicas) for _, replicas, _, _ in found]),
+        ~divisible[deployment],
+        np.array([hour for _, _, hour, _ in found], dtype=bool),
+        np.array([o for _, _, _, o in found], dtype=np.intp),
+        units,
     )
 
 

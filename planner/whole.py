@@ -20,7 +20,7 @@ from planner.reduced import Reduced, reduce
 from planner.same_matrix import Flags, SameMatrix
 from planner.shared_bases import lowest, solve_many
 from planner.solver import Fleet, HourMatrix
-from planner.trees import Asked, Hour, Steps, Terms, bounds, grow, nearest, promises, step
+from planner.trees import Asked, Hour, Steps, Terms, bounds, grow, nearest, promises, step, steps_from
 
 SLACK = 1e-7
 _FEW = 300
@@ -151,10 +151,9 @@ class _Rented:
         """One number a column: the replicas that one unit brings, or one; and what they take of scarce offers."""
         problem = self.hours.problem
         keys = [self.matrix.columns[c][1] for c in self.columns]
-        replicas = np.array([float(step(problem, d, [problem.offers[o]])) for o, d in keys])
-        scarce = np.isfinite(self.most).any(axis=0)
-        units = self.units_per_replica[scarce].T * replicas[:, None]
-        return Steps(self.deployment, replicas, ~self.divisible, np.ones(len(keys), dtype=bool), units)
+        limited = np.isfinite(self.most).any(axis=0)
+        scarce = [self.matrix.columns[c][1][0] for c in self.on[limited]]
+        return steps_from(problem, [(d, step(problem, d, [problem.offers[o]]), True, o) for o, d in keys], scarce)
 
     def _most(self) -> Array:
         matrix = self.matrix

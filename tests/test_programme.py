@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from planner.check import check
+from planner.master import MASTER, Level, Plane, build_master
 from planner.problem import Blocks, Deployment, Endpoint, Epoch, FixedCharge, Limit, Line, Offer, Pool, Problem
-from planner.programme import EVERY_BLOCK, FIRST_STAGE, MASTER, Plane, Programme, Relax, build, build_master
+from planner.programme import EVERY_BLOCK, FIRST_STAGE, Programme, Relax, build
 from planner.solve import solve
 from planner.solver import solve_programme
 
@@ -71,8 +72,30 @@ def _master() -> Programme:
     return build_master(problem, planes, Relax(), "cost_plane")
 
 
-MASTERS: dict[str, tuple[Callable[[], Programme], float]] = {"cost_plane": (_master, 6.0)}
-"""Families that stand in the search's master only, and its optimum: one GPU and 3 USD committed, or two GPUs."""
+def _commitment(
+    family: str, *levels: tuple[float, float], saves_usd: float = 50.0, whole: bool = False
+) -> Callable[[], Programme]:
+    """An hour costs 400 USD, less for each unit committed that replicas (of four units) can use, and not less than 0;
+    for each level, not less than so many USD with at most so many units."""
+    problem, none = _problem(replace(PLAN, whole=whole)), np.zeros((1, 2))[:, :1]
+    replicas = np.zeros((1, 2))
+    planes = [Plane(np.array([400.0]), replicas, np.full((1, 1), saves_usd)), Plane(np.zeros(1), replicas, none)]
+    for units, usd in levels:
+        planes.append(Plane(np.array([usd]), replicas, none, Level(np.full((1, 1), units), np.array([usd]))))
+    return lambda: build_master(problem, tuple(planes), Relax(), family)
+
+
+MASTERS: dict[str, tuple[Callable[[], Programme], float]] = {
+    "cost_plane": (_master, 6.0),
+    "usable_units": (_commitment("usable_units", whole=True), 8.0),
+    "usable_sizes": (_commitment("usable_sizes", saves_usd=30.0), 16.0),
+    "beyond_needed": (_commitment("beyond_needed", (8.0, 3.0)), 11.0),
+}
+"""Families that stand in the search's master only, and its optimum.
+
+One GPU and 3 USD committed, or two GPUs; 8 whole units; four replicas' worth, where 13.3 units would do if they
+divided; two replicas' worth and the 3 USD that are left with them, since a third costs 4.
+"""
 
 
 @pytest.mark.parametrize("family", [f.__name__ for f in (*FIRST_STAGE, *EVERY_BLOCK, *MASTER)])

@@ -8,6 +8,7 @@ from test_search import any_problem
 
 from planner.dispatch import Hours, dispatch
 from planner.forest import Forest
+from planner.master import whole_use
 from planner.partition import plane, sketch, unpriced
 from planner.problem import Array, Problem
 from planner.solver import Fleet, replicas_that_fit
@@ -65,10 +66,18 @@ def _only_by_the_hour(problem: Problem, fleet: Fleet) -> Fleet:
     return Fleet(buy, replicas)
 
 
+def _is_beyond(problem: Problem, fleet: Fleet, level: Fleet) -> Array:
+    """[t] 1 where the fleet has more units of a commitment used by the hour than `level` has."""
+    more = (problem.active_units(fleet.buy) > problem.active_units(level.buy))[whole_use(problem)].any(axis=0)
+    beyond: Array = more[problem.blocks.epoch].astype(float)
+    return beyond
+
+
 @pytest.mark.parametrize("seed", [*range(12), 38, 45, 58, 59])
 def test_what_trees_add_holds_for_every_whole_fleet(seed: int) -> None:
     """With whole on-demand units in the bound, no fleet's hours settled one by one cost less than its plane says; not
-    where all that a fleet has is a spend commitment over several GPU types either (the later seeds)."""
+    where all that a fleet has is a spend commitment over several GPU types either (the later seeds). Nor where a plane
+    keeps to its own fleet's units of a commitment, and the other has no more."""
     problem = in_units(any_problem(seed))
     hours, labels = Hours(problem), np.arange(len(problem.blocks))
     fleets = _fleets(problem, 4, seed)
@@ -77,8 +86,14 @@ def test_what_trees_add_holds_for_every_whole_fleet(seed: int) -> None:
     for i, fleet in enumerate(fleets):
         priced = dispatch(hours, fleet, problem.blocks)
         assert (settled[i].usd_per_h >= priced.usd_per_h - 1e-6).all()
-        raised = Forest(hours, problem.blocks, lambda: False).raise_plane(fleet, priced, settled[i], 0.0)
-        made = plane(hours, problem.blocks, labels, *raised)
-        for j, other in enumerate(fleets):
-            value = _at(problem, made.usd, other, (made.replica_usd, made.unit_usd))
-            assert (value <= settled[j].usd_per_h + 1e-5).all()
+        forest = Forest(hours, problem.blocks, lambda: False)
+        raised = forest.raise_plane(fleet, priced, settled[i], 0.0)
+        held = forest.hold_level(fleet, raised, settled[i], 0.0)
+        assert held.beyond_usd is not None
+        for one in (raised, held):
+            made = plane(hours, problem.blocks, labels, one.priced, one.extra_usd)
+            for j, other in enumerate(fleets):
+                value = _at(problem, made.usd, other, (made.replica_usd, made.unit_usd))
+                if one is held:
+                    value -= held.beyond_usd * _is_beyond(problem, other, fleet)
+                assert (value <= settled[j].usd_per_h + 1e-5).all()
