@@ -11,7 +11,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from bench import gpu, stats
+from bench import gpu, stats, steady
 from bench.bottleneck import bottleneck, kv_cache_use
 from bench.driver import load_run
 from bench.evidence import Evidence, moved
@@ -90,7 +90,7 @@ def gather(folder: Path, watch: Watch) -> Evidence:
     return Evidence(
         stage=done.stage,
         records=done.records,
-        window=stats.stage_window(done.records, done.stage, done.load_s),
+        window=steady.stage_window(done.records, done.stage, done.load_s),
         zero_unix_s=done.zero_unix_s,
         client=done.client,
         watch=watch,

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench import stats
+from bench import stats, steady
 from bench.evidence import Evidence, moved, primed_before, unknown, verdict_of, within
 from bench.judge_gpu import gpu_energy, gpu_settings, gpu_shared, gpu_throttled
 from bench.selfcheck import how_measured
@@ -158,7 +158,7 @@ def balance(evidence: Evidence) -> Check:
 
 def stationary(evidence: Evidence) -> Check:
     """The number in flight neither climbs nor falls through the window."""
-    found = stats.stationarity(evidence.records, evidence.window, mode=evidence.stage.mode)
+    found = steady.stationarity(evidence.records, evidence.window, mode=evidence.stage.mode)
     if found.stationary is None:
         return unknown("stationary", found.reason)
     return Check(

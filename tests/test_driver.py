@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from bench import stats
+from bench import stats, steady
 from bench.driver import Progress, StageRun, Target, load_run, run_stage
 from bench.paced import Law, paced
 from bench.prompts import Fixed, Range
@@ -70,7 +70,7 @@ def closed_run(url: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Stag
 def test_the_closed_loops_curve_is_the_law(closed_run: tuple[StageRun, list[Progress], Path]) -> None:
     """TPOT = 10 ms + 1 ms for each of six running; TTFT = 50 ms; throughput = 6 / E2E: all within 5 %."""
     run, _, _ = closed_run
-    point = stats.window_point(run.records, stats.stage_window(run.records, run.stage, run.load_s), run.stage)
+    point = stats.window_point(run.records, steady.stage_window(run.records, run.stage, run.load_s), run.stage)
     assert point.tpot_s["p50"].value == pytest.approx(0.016, rel=0.05)
     assert point.ttft_s["p50"].value == pytest.approx(0.05, rel=0.05)
     lawful_e2e_s = 0.05 + (point.shape.output_tokens - 1) * 0.016

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from simulated import Engine, soonest_s
 
-from bench import stats
+from bench import stats, steady
 from bench.evidence import Evidence
 from bench.judge import balance
 from bench.length import Pace, Times, at_load, at_rate, least_load_s, long_e2e_s, longest_e2e_s
@@ -71,12 +71,12 @@ def test_a_closed_loops_throughput_is_the_truth(engine: Engine, e2e_s: float) ->
         shares, rounds, load = [], 0.0, levels[0][0]
         truth: float | None = None
         for _, level, records, load_s in levels:
-            window = stats.stage_window(records, level, load_s)
+            window = steady.stage_window(records, level, load_s)
             typical_s = float(np.median(stats.e2e_s(records)))
             truth = truth or truth_per_s(own, load, typical_s)
             rounds += load * window.length_s / typical_s
             shares.append(stats.throughput_per_s(records, window).value / truth)
-            assert stats.stationarity(records, window, mode="closed").stationary is True, load
+            assert steady.stationarity(records, window, mode="closed").stationary is True, load
         luck = 0.1 / 3**0.5 / rounds**0.5  # lengths are drawn within 10 %
         assert np.mean(shares) == pytest.approx(1, abs=max(0.02, 2 * luck)), load
 
@@ -87,7 +87,7 @@ def test_whole_answers_in_a_short_window_mislead(e2e_s: float) -> None:
     engine = Engine(e2e_s / TOKENS)
     level = stage({"cap_s": 120.0, "warm_up_s": 10.0, "stagger_s": 1.0}, mode="closed", load=32)
     records = engine.serve(level, 120.0)
-    window = stats.stage_window(records, level, 120.0)
+    window = steady.stage_window(records, level, 120.0)
     whole = np.count_nonzero((records.end_s >= window.start_s) & (records.end_s < window.end_s)) / window.length_s
     assert abs(whole * e2e_s / 32 - 1) > 0.15
     assert stats.throughput_per_s(records, window).value * e2e_s / 32 == pytest.approx(1, abs=0.02)
@@ -99,10 +99,10 @@ def judged(engine: Engine, rate_per_s: float, e2e_s: float, seed: int) -> tuple[
     load_s = 1.02 * least_load_s("open", opened.warm_up_s, e2e_s)
     opened = opened.model_copy(update={"cap_s": load_s})
     records = engine.serve(opened, load_s)
-    window = stats.stage_window(records, opened, load_s)
+    window = steady.stage_window(records, opened, load_s)
     watch = Watch(stage="s", records_sha256="", before=None, after=None)
     known = Evidence(stage=opened, records=records, window=window, zero_unix_s=0, client={}, watch=watch, ceiling=None)
-    return balance(known).verdict, stats.stationarity(records, window).stationary
+    return balance(known).verdict, steady.stationarity(records, window).stationary
 
 
 @pytest.mark.parametrize(("rate_per_s", "e2e_s"), [(6.0, 8.0), (2.0, 40.0), (1.0, 100.0)])

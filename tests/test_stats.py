@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bench import stats, sure
+from bench import steady as steadiness
 from bench.prompts import Fixed
 from bench.records import COLUMNS, Floats, Records, from_rows
 from bench.schedule import Stage
@@ -109,20 +110,20 @@ def test_tokens_of_a_chunk_count_where_it_arrived() -> None:
 def test_the_window_cuts_warm_up_and_tail() -> None:
     """From the warm-up, or an E2E, or when the last user began, to a median E2E before the load's stop; in an open loop
     from two E2E times of the first requests."""
-    assert stats.stage_window(steady(), closed(), 40.0) == Window(5.0, 39.0)
+    assert steadiness.stage_window(steady(), closed(), 40.0) == Window(5.0, 39.0)
     slow = steady(e2e_s=8.0, length_s=80.0)
-    assert stats.stage_window(slow, closed(), 80.0) == Window(8.0, 72.0)
-    assert stats.stage_window(slow, closed(stagger_s=12.0), 80.0) == Window(12.0, 72.0)
+    assert steadiness.stage_window(slow, closed(), 80.0) == Window(8.0, 72.0)
+    assert steadiness.stage_window(slow, closed(stagger_s=12.0), 80.0) == Window(12.0, 72.0)
     opened = closed().model_copy(update={"mode": "open", "load": None, "rate_per_s": 0.5})
-    assert stats.stage_window(slow, opened, 80.0) == Window(16.0, 72.0)
-    assert stats.stage_window(made({"sent": 1.0, "status": "timeout"}), closed(), 40.0) == Window(5.0, 40.0)
+    assert steadiness.stage_window(slow, opened, 80.0) == Window(16.0, 72.0)
+    assert steadiness.stage_window(made({"sent": 1.0, "status": "timeout"}), closed(), 40.0) == Window(5.0, 40.0)
 
 
 def test_a_window_never_eats_the_stage() -> None:
     """Where warm-up and tail would leave less than half, they give way."""
-    window = stats.stage_window(steady(e2e_s=30.0, length_s=60.0), closed(), 40.0)
+    window = steadiness.stage_window(steady(e2e_s=30.0, length_s=60.0), closed(), 40.0)
     assert window == Window(20.0, 40.0)
-    assert stats.stage_window(steady(length_s=6.0), closed(warm_up_s=5.0), 6.0).start_s == 3.0
+    assert steadiness.stage_window(steady(length_s=6.0), closed(warm_up_s=5.0), 6.0).start_s == 3.0
 
 
 def test_a_point_says_everything_that_records_can_say() -> None:
@@ -410,7 +411,7 @@ def test_a_server_that_falls_behind_is_not_steady() -> None:
     for load, steady_ in ((1.2, False), (0.7, True)):
         arrivals, first, last = queue(1, 8 * load, 8, 2000)
         window = Window(20.0, float(arrivals[-1]))
-        told = stats.stationarity(columns(arrivals, first, last), window, mode="open")
+        told = steadiness.stationarity(columns(arrivals, first, last), window, mode="open")
         assert told.stationary is steady_, told
 
 
@@ -419,7 +420,7 @@ def test_false_alarms_are_rare() -> None:
     alarms = 0
     for seed in range(60):
         arrivals, first, last = queue(seed, 6.4, 8, 2000)
-        told = stats.stationarity(columns(arrivals, first, last), Window(50.0, float(arrivals[-1])), mode="open")
+        told = steadiness.stationarity(columns(arrivals, first, last), Window(50.0, float(arrivals[-1])), mode="open")
         alarms += told.stationary is False
     assert alarms <= 3
 
@@ -431,30 +432,30 @@ def test_a_closed_loop_that_slows_down_is_not_steady() -> None:
         e2e_s = 1.0 + turn / 60
         rows.append({"sent": at, "first": at + 0.1, "last": at + e2e_s, "tokens": 41})
         at += e2e_s
-    told = stats.stationarity(made(*rows), Window(0.0, at), mode="closed")
+    told = steadiness.stationarity(made(*rows), Window(0.0, at), mode="closed")
     assert told.stationary is False
     even = steady(load=1, length_s=60.0, tokens=41)
-    assert stats.stationarity(even, Window(0.0, 60.0), mode="closed").stationary is True
+    assert steadiness.stationarity(even, Window(0.0, 60.0), mode="closed").stationary is True
 
 
 def test_a_short_window_cannot_tell() -> None:
     """Fewer than five E2E times (open loop: ten), or not one request: unknown, why, and what to do."""
-    told = stats.stationarity(steady(), Window(5.0, 9.0), mode="closed")
+    told = steadiness.stationarity(steady(), Window(5.0, 9.0), mode="closed")
     why = "the window of 4 s is shorter than 5 E2E times of 1 s: leave --stage-seconds out, or give 9"
     assert (told.stationary, told.reason) == (None, why)
-    assert stats.stationarity(steady(), Window(5.0, 14.0), mode="open").stationary is None
-    assert stats.stationarity(steady(), Window(5.0, 14.0), mode="closed").stationary is True
+    assert steadiness.stationarity(steady(), Window(5.0, 14.0), mode="open").stationary is None
+    assert steadiness.stationarity(steady(), Window(5.0, 14.0), mode="closed").stationary is True
     nothing = made({"sent": 0.0, "status": "unfinished"})
     why = "no request had time to end: leave --stage-seconds out, then stages last as long as they need"
-    assert stats.stationarity(nothing, Window(0.0, 8.0)).reason == why
+    assert steadiness.stationarity(nothing, Window(0.0, 8.0)).reason == why
 
 
 def test_an_open_loop_that_still_fills_is_not_unsteady() -> None:
     """Requests of 20 s, one a second, from an empty server on: the number in flight climbs for 20 s. A window that
-    holds the climb cannot tell; from two E2E times on, and ten long, it is steady."""
+    holds the climb cannot tell; from two E2E times on, and ten long, it is steadiness."""
     records = made(*({"sent": k, "first": k + 1.0, "last": k + 20.0, "tokens": 20} for k in range(300)))
-    assert stats.stationarity(records, Window(2.0, 60.0)).stationary is None
-    assert stats.stationarity(records, Window(40.0, 280.0)).stationary is True
+    assert steadiness.stationarity(records, Window(2.0, 60.0)).stationary is None
+    assert steadiness.stationarity(records, Window(40.0, 280.0)).stationary is True
 
 
 def test_what_nearly_all_of_a_shape_take() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import stats
+from bench import stats, steady
 from bench.driver import Target
 from bench.levels import FIRST_SHARE, MOST_BATCHES, Level, NextRate, Outcome, Tried, next_load, next_rate, rate_outcome
 from bench.paced import Law, paced
@@ -220,7 +220,7 @@ def batch(rate: float, seed: int, requests: int, limit: float) -> tuple[Attainme
     told |= {"last_token_s": arrivals + waits + 1, "end_s": arrivals + waits + 1}
     records = Records(**told, chunk_from=np.zeros(count + 1, dtype=np.int64), chunk_s=np.empty(0))
     window = Window(warm_up_s, float(arrivals[-1]))
-    unsteady = stats.stationarity(records, window).stationary is False
+    unsteady = steady.stationarity(records, window).stationary is False
     return stats.attainment(records, window, Slo(ttft_s=limit), scheduled=True), unsteady
 
 
