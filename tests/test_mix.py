@@ -13,6 +13,7 @@ from planner_cases import stated, write
 
 from hardware_profiles.curve import Shape
 from hardware_profiles.library import curves_for, load_curves
+from planner.arrivals import steady_arrival_shares
 from planner.gpu_time import GpuTimeLaw, gpu_time_law
 from planner.mix import gpu_s_by_class
 from planner.plankeys import DEFAULT_MODEL, DEFAULT_SLO
@@ -83,6 +84,16 @@ def test_what_no_rate_can_serve_is_not_served() -> None:
     assert strict.gpu_s(hopeless) is None
     assert gpu_s_by_class(strict, (CHAT, hopeless), demand) == (pytest.approx(strict.gpu_s(CHAT)), None)
     assert gpu_s_by_class(law(), (CHAT,), np.zeros((2, 1))) == (law().gpu_s(CHAT),)
+
+
+def test_classes_that_pay_their_own_way_nearly_pay_for_any_mix_of_them() -> None:
+    """What docs/capacity.md says of mixes that the forecast does not show: 94 % of it at least is paid."""
+    loads = np.geomspace(1.1, 500, 60)
+    few, many, work = (each.ravel() for each in np.meshgrid(loads, loads, np.linspace(0.01, 0.99, 50)))
+    share = {name: steady_arrival_shares(n, 0.95) for name, n in (("few", few), ("many", many))}
+    mixed = steady_arrival_shares(1 / (work / few + (1 - work) / many), 0.95)
+    paid = (work / share["few"] + (1 - work) / share["many"]) * mixed
+    assert 0.94 < paid.min() < 0.95
 
 
 MIX = st.lists(st.sampled_from([0.0, 0.001, 0.1, 1.0, 3.0, 50.0]), min_size=4, max_size=4)
