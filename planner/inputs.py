@@ -81,7 +81,7 @@ def check_inputs(
         matched.begins(forecast)
     gather.check()
     assert forecast is not None
-    notes = (*_defaults(ruled, names, workloads), *matched.notes, *book.notes)
+    notes = (*_defaults(ruled, names, workloads), *_assumed_to_change(ruled), *matched.notes, *book.notes)
     return Checked(forecast, ruled, workloads, book, curves, tuple(dict.fromkeys(notes)))
 
 
@@ -98,3 +98,13 @@ def _defaults(plan: PlanFile, names: tuple[str, ...], workloads: tuple[Workload,
             assumed.setdefault(" at ".join(parts), []).append(name)
     for what, whose in assumed.items():
         yield f"Nothing else is stated for {', '.join(whose)}: {what} is assumed."
+
+
+def _assumed_to_change(plan: PlanFile) -> Iterable[str]:
+    """What plan.toml lets grow and fall: assumptions that whoever signs the plan shares."""
+    growth = plan.growth
+    rates = {**growth.workloads, "all others" if growth.workloads else "all": growth.requests_per_year}
+    if moving := [f"{name} {100 * rate:+g} % a year" for name, rate in rates.items() if rate]:
+        yield f"plan.toml lets demand change: {', '.join(moving)}."
+    if moving := list(plan.price_trends.told):
+        yield f"plan.toml lets prices change, the first that names a supply counting: {'; '.join(moving)}."

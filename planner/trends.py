@@ -71,6 +71,20 @@ class SupplyTrend(Value):
             return float((1 + self.per_year) ** (month / 12))
         return max(((day, factor) for day, factor in self.path.items() if day <= first), default=(first, 1.0))[1]
 
+    @property
+    def told(self) -> str:
+        """In words, for the plan's notes.
+
+        >>> SupplyTrend(gpu="h100", kind="on-demand", per_year=-0.4).told
+        'h100 on-demand -40 % a year'
+        >>> SupplyTrend(provider="x", path={date(2028, 1, 1): 0.5, date(2027, 7, 1): 0.9}).told
+        'x 0.9 times from 2027-07-01, 0.5 times from 2028-01-01'
+        """
+        names = " ".join(name for name in (self.provider, self.gpu, self.model, self.kind) if name)
+        if self.per_year is not None:
+            return f"{names} {100 * self.per_year:+g} % a year"
+        return f"{names} " + ", ".join(f"{factor:g} times from {day}" for day, factor in sorted(self.path.items()))
+
 
 class PriceTrends(Value):
     """[price_trends]: what changes where no supply's own trend says otherwise."""
@@ -85,6 +99,13 @@ class PriceTrends(Value):
     def change(self) -> bool:
         """Whether any price does."""
         return any((self.api_per_year, self.rental_per_year, self.purchase_per_year, self.supplies))
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What changes, in words."""
+        sorts = {"APIs": self.api_per_year, "rentals": self.rental_per_year, "servers": self.purchase_per_year}
+        general = [f"{name} {100 * rate:+g} % a year" for name, rate in sorts.items() if rate]
+        return (*(trend.told for trend in self.supplies), *general)
 
     def of(self, kind: Supply, provider: str, *, gpu: str | None = None, model: str | None = None) -> SupplyTrend:
         """The first of `supplies` that names it, else the rate of its sort."""

@@ -6,10 +6,11 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from planner_cases import GPU, MODEL, PER_GPU_H, PLAN, api, forecast, on_demand, reserved, stated, told, write
+from planner_cases import GPU, MODEL, PER_GPU_H, PLAN, TODAY, api, forecast, on_demand, reserved, stated, told, write
 
 from hardware_profiles.faults import InputError
 from planner.assemble import Case
+from planner.inputs import check_inputs
 from planner.planfile import read_planfile
 from planner.trends import PriceTrends, SupplyTrend
 
@@ -91,6 +92,21 @@ def test_without_a_trend_of_its_own_a_supply_follows_its_sort() -> None:
     assert [trends.of(kind, "x").per_year for kind in ("api", "buy", "reserved", "spot")] == [0.1, 0.2, 0.3, 0.3]
     assert not PriceTrends().change
     assert PriceTrends(supplies=(SupplyTrend(kind="api", path={date(2027, 1, 1): 1.0}),)).change
+
+
+def test_the_plan_says_what_is_assumed_to_change(tmp_path: Path) -> None:
+    """Trends and growth are among the plan's notes, in words and in the order in which they count."""
+    trend = _trend('provider = "rent"', "path = { 2027-02-01 = 0.8 }")
+    general = "[growth]\nrequests_per_year = 0.6\nworkloads = { chat = 0.25 }\n[price_trends]\napi_per_year = -0.1\n"
+    path = write(tmp_path, plan=PLAN + MONTHS + general + trend, rows=FLAT, offers=OFFERS)
+    notes = check_inputs(path, profiles=tmp_path / "profiles", today=TODAY, cwd=tmp_path).notes
+    assert notes[:2] == (
+        "plan.toml lets demand change: chat +25 % a year, all others +60 % a year.",
+        (
+            "plan.toml lets prices change, the first that names a supply counting: rent 0.8 times from 2027-02-01; "
+            "APIs -10 % a year."
+        ),
+    )
 
 
 FAULTS = {
