@@ -258,9 +258,9 @@ class Problem:
         running = 1.0 if offer.running_costs_stay else factor
         lines += [(line.name, running * line.usd * present_hours) for line in offer.committed]
         past = self._past(offer, bought_in)
-        past_h = sum(epoch.past_h for epoch in past)
+        past_h = sum(hours for hours, _ in past)
         if self.tail == "full":
-            owed_h = sum(epoch.past_h * epoch.discount for epoch in past)
+            owed_h = sum(hours * discount for hours, discount in past)
             lines.append(("owed past the horizon", running * offer.committed_usd_per_h * owed_h))
         elif self.tail == "buyout":
             usd = running * offer.committed_usd_per_h * past_h * self.end_discount
@@ -273,15 +273,15 @@ class Problem:
             lines.append(("residual value", -factor * offer.residual_usd[age] * self.end_discount))
         return tuple((name, usd) for name, usd in lines if usd)
 
-    def _past(self, offer: Offer, bought_in: int) -> list[Epoch]:
-        """The epochs in which a term bought in `bought_in` runs past the horizon, those hours as their `past_h`."""
+    def _past(self, offer: Offer, bought_in: int) -> list[tuple[float, float]]:
+        """Hours and discount of the epochs in which a term bought in `bought_in` runs past the horizon."""
         if offer.term_epochs is None:
             return []
         end = bought_in + offer.lead_epochs + offer.term_epochs
-        cut = [self.epochs[m] for m in self.active_epochs(offer, bought_in) if self.epochs[m].past_h]
+        past = [(self.epochs[m].past_h, self.epochs[m].discount) for m in self.active_epochs(offer, bought_in)]
         known = self.later or self.epochs[-1:]
-        beyond = [known[min(n, len(known) - 1)] for n in range(end - len(self.epochs))]
-        return cut + [replace(epoch, past_h=epoch.hours + epoch.past_h) for epoch in beyond]
+        beyond = (known[min(n, len(known) - 1)] for n in range(end - len(self.epochs)))
+        return [each for each in past if each[0]] + [(epoch.hours + epoch.past_h, epoch.discount) for epoch in beyond]
 
 
 def merge_identical(blocks: Blocks) -> tuple[Blocks, Ints]:
