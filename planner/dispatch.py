@@ -34,6 +34,12 @@ class Dispatch:
     marginal_usd: Array
     basis: Ints
 
+    @property
+    def left_out(self) -> Array:
+        """[t] requests per hour that nobody serves."""
+        left_out: Array = self.values[:, self.matrix.family("unserved")].sum(axis=1)
+        return left_out
+
 
 class Hours:
     """The hour's programme for every epoch, and the bases already found for it."""

@@ -22,7 +22,8 @@ from planner.partition import earnings
 from planner.problem import Array, Blocks, Ints
 from planner.same_matrix import Flags
 from planner.solver import Fleet
-from planner.trees import Asked, Hour, Steps, Terms, Tree, bounds, grow, nearest, steps_of
+from planner.steps import Steps, steps_of
+from planner.trees import Asked, Hour, Terms, Tree, bounds, grow, nearest
 
 _CANDIDATES = 200
 """Price vectors of a dispatch, the most used, of which few are chosen."""

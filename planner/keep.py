@@ -19,9 +19,10 @@ from planner.amounts import share, usd
 from planner.assemble import Case
 from planner.check import check
 from planner.plan import Kept, Plan
+from planner.present import fleet_usd, hours_usd
 from planner.problem import Array
 from planner.recost import bought, held
-from planner.solve import ImpossibleError, Solution, fleet_usd, hours_usd, solve
+from planner.solve import ImpossibleError, Solution, solve
 from planner.solver import Fleet
 
 CENT = 0.01

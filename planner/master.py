@@ -77,12 +77,18 @@ class Master:
     beyond: dict[tuple[int, int, float], Any] = field(default_factory=dict)
 
 
-def build_master(problem: Problem, planes: tuple[Plane, ...], relax: Relax, name: str = "master") -> Programme:
+def build_master(
+    problem: Problem, planes: tuple[Plane, ...], relax: Relax, name: str = "master", buy: Array | None = None
+) -> Programme:
     """State what is bought and placed, with the blocks' costs bounded from below by `planes` in place of the blocks.
 
-    Levels hold for whole commitments only: where purchases are relaxed, their planes are left out.
+    Levels hold for whole commitments only: where purchases are relaxed, their planes are left out. With `buy[o, m]` the
+    purchases are these.
     """
     programme = begin(problem, relax, name)
+    if buy is not None:
+        for key, variable in programme.buy.items():
+            variable.lowBound = variable.upBound = float(buy[key])
     master = Master(programme, tuple(p for p in planes if not (relax.purchases and p.level)))
     for block in range(len(problem.blocks)):
         programme.cost[block] = new_variable(programme, f"cost.{block}")

@@ -19,7 +19,7 @@ import numpy as np
 
 from planner.dispatch import Hours, Priced, dispatch, same_prices
 from planner.master import Level, Plane
-from planner.problem import Array, Blocks, Ints
+from planner.problem import Array, Blocks, Ints, Problem
 from planner.scarcity import Prices
 from planner.solver import Fleet
 
@@ -37,6 +37,16 @@ def partition(blocks: Blocks, importance: Array, count: int) -> Ints:
         labels[rows] = total + groups
         total += int(groups.max()) + 1
     return labels
+
+
+def importance_of(problem: Problem) -> Array:
+    """A scale for demand: the least GPU time, else the least API price, per class."""
+    scale = np.ones(len(problem.classes))
+    for k in range(len(problem.classes)):
+        times = [d.gpu_h_per_request[k] for d in problem.deployments if d.gpu_h_per_request[k] is not None]
+        prices = [e.usd_per_request[k] for e in problem.endpoints if e.usd_per_request[k] is not None]
+        scale[k] = min((value for value in (times or prices) if value is not None), default=1.0)
+    return scale
 
 
 def at_means(blocks: Blocks, labels: Ints) -> Blocks:
@@ -117,6 +127,18 @@ def sample_of(blocks: Blocks, labels: Ints, importance: Array, each: int) -> Int
         for first, last in itertools.pairwise(starts)
     ]
     return np.sort(order[np.concatenate(picked)])
+
+
+def busiest(problem: Problem) -> Ints:
+    """The busiest hour of every epoch for every deployment, each once."""
+    found: set[int] = set()
+    blocks = problem.blocks
+    for deployment in problem.deployments:
+        work = blocks.demand @ np.array([time or 0.0 for time in deployment.gpu_h_per_request])
+        for m in np.unique(blocks.epoch):
+            rows = np.flatnonzero(blocks.epoch == m)
+            found.add(int(rows[np.argmax(work[rows])]))
+    return np.array(sorted(found), dtype=np.intp)
 
 
 def _means(blocks: Blocks, labels: Ints, values: Array) -> Array:

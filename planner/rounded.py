@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from planner.problem import Problem
+from planner.problem import Array, Problem
 from planner.solver import Fleet
 
 _HAIR = 1e-6
 
 
-def rounded_up(problem: Problem, fleet: Fleet) -> Fleet:
-    """The least whole purchases, epoch by epoch, whose active units are nowhere fewer than those of `fleet`."""
-    wanted, buy = problem.active_units(fleet.buy), fleet.buy.copy()
+def rounded_up(problem: Problem, fleet: Fleet, spare: Array | float = 1.0) -> Fleet:
+    """The least whole purchases, epoch by epoch, whose active units are nowhere fewer than `spare[m]` times those of
+    `fleet`."""
+    wanted, buy = problem.active_units(fleet.buy) * spare, fleet.buy.copy()
     for o, offer in enumerate(problem.offers):
         if offer.bought and offer.whole:
             buy[o] = 0.0
@@ -25,7 +26,7 @@ def rounded_up(problem: Problem, fleet: Fleet) -> Fleet:
                 if len(months):
                     missing = np.ceil(wanted[o, months[0]] - problem.active_units(buy)[o, months[0]] - _HAIR)
                     buy[o, m] = max(0.0, missing)
-    return Fleet(buy, _placed(problem, buy, fleet.replicas))
+    return Fleet(buy, _placed(problem, buy, fleet.replicas * spare))
 
 
 def _placed(problem: Problem, buy: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -49,3 +50,18 @@ def _placed(problem: Problem, buy: np.ndarray, wanted: np.ndarray) -> np.ndarray
                 replicas[d, m] += count
                 gpus -= count * size
     return replicas
+
+
+def is_allowed(problem: Problem, fleet: Fleet) -> bool:
+    """Whether what exists keeps the stock and site limits."""
+    active = problem.active_units(fleet.buy)
+    index = {offer.name: o for o, offer in enumerate(problem.offers)}
+    sites = all(
+        (sum(use * active[index[name]] for name, use in limit.per_unit.items()) <= limit.cap + 1e-9).all()
+        for limit in problem.limits
+    )
+    return sites and all(
+        offer.max_units is None or (active[o] <= offer.max_units + 1e-9).all()
+        for o, offer in enumerate(problem.offers)
+        if offer.bought
+    )

@@ -22,10 +22,11 @@ import numpy as np
 from planner.dispatch import Dispatch, Hours, Priced, dispatch
 from planner.forest import Forest
 from planner.master import Level, Plane, build_master, whole_use
-from planner.partition import at_means, partition, plane, sample_of, sketch, unpriced
-from planner.problem import Array, Blocks, Ints, Problem
+from planner.partition import at_means, busiest, importance_of, partition, plane, sample_of, sketch, unpriced
+from planner.present import fleet_usd, hours_usd
+from planner.problem import Array, Ints, Problem
 from planner.programme import Relax, build
-from planner.rounded import rounded_up
+from planner.rounded import is_allowed, rounded_up
 from planner.solver import Answer, Fleet, solve_programme
 from planner.whole import settle, settled_as
 
@@ -41,6 +42,13 @@ _NEAR = 0.7
 """A sketched fleet this close to the bound, in shares of the gap asked for, is worth a dispatch of every hour."""
 _AMPLE = 1.5
 """Times what the bound needs, a plane is raised at once if it can be."""
+_COARSEST, _FINEST = 2.0, 4.0
+"""The master is solved to a quarter of the gap asked for. Where deployments share GPUs that takes long, and it is wrong
+about their mix at first: there to twice the gap until it knows nothing new."""
+_REPAIRS, _MORE = 8, 1.1
+"""How often a divisible fleet rounded up is given more where it falls short, and how much."""
+_MIXES = 8
+"""Mixes of deployments tried on the GPUs of one fleet, before the master decides on purchases again."""
 _SPARE = 0.9
 """Of what whole on-demand units may cost so that bound and plan still agree."""
 _GROUPS, _MEANS = 240, 100
@@ -67,26 +75,6 @@ class Plan:
     fleet: Fleet
     hours: Dispatch
     usd: float
-
-
-def fleet_usd(problem: Problem, fleet: Fleet) -> float:
-    """Present value of everything bought, fixed charges included."""
-    costs: list[float] = []
-    for (o, m), units in np.ndenumerate(fleet.buy):
-        if units:
-            costs.append(float(units) * sum(usd for _, usd in problem.unit_cost(problem.offers[o], m)))
-    active = problem.active_units(fleet.buy)
-    index = {offer.name: o for o, offer in enumerate(problem.offers)}
-    for charge in problem.fixed_charges:
-        owed = active[[index[name] for name in charge.offers]].sum(axis=0) > 0
-        costs += [problem.fixed_usd(charge, int(m)) for m in np.flatnonzero(owed)]
-    return math.fsum(costs)
-
-
-def hours_usd(problem: Problem, blocks: Blocks, usd_per_h: Array) -> float:
-    """Present value of the hours."""
-    discount = np.array([epoch.discount for epoch in problem.epochs])
-    return math.fsum(blocks.weight_h * discount[blocks.epoch] * usd_per_h)
 
 
 def _stop_with(answer: Answer) -> None:
@@ -120,7 +108,9 @@ class Search:
         self.seen: dict[bytes, int] = {}
         self.divisible: Fleet | None = None
         self.settled: dict[bytes, Dispatch] = {}
-        self.visited: tuple[Priced, Dispatch] | None = None
+        self.visited: tuple[bytes, Priced, Dispatch] | None = None
+        self.mixed = any(sum(d.pool == pool.name for d in problem.deployments) > 1 for pool in problem.pools)
+        self.exactness = gap * (_COARSEST if self.mixed else 1 / _FINEST)
         self.steps_in_commitments = bool(whole_use(problem))
         self.promising: tuple[float, Fleet] | None = None
 
@@ -145,13 +135,14 @@ class Search:
     def best(self) -> Plan:
         """The plan found; made of the most promising fleet if there is none yet."""
         if self.plan is None:
-            fleets = [self.promising[1]] if self.promising else self._without_search()
-            if not fleets:
-                raise ImpossibleError("no fleet satisfies the stock and site limits")
-            for fleet in fleets:
-                priced = dispatch(self.hours, fleet, self.blocks)
-                self._settle(fleet, priced, self.wanted / 8 * self._usd(fleet, priced))
-        assert self.plan is not None
+            if self.promising:
+                self._payable(self.promising[1])
+            if is_allowed(self.problem, self._nothing()):
+                self._payable(self._nothing())
+            if self.divisible is not None:
+                self._rounded()
+        if self.plan is None:
+            raise ImpossibleError("no fleet satisfies the stock and site limits")
         return self.plan
 
     def one_programme(self) -> None:
@@ -167,20 +158,24 @@ class Search:
 
     def decompose(self) -> None:
         """The search described above; it ends when bound and plan agree or time is over."""
-        blocks, importance = self.blocks, self._importance()
+        blocks, importance = self.blocks, importance_of(self.problem)
         epochs = len(self.problem.epochs)
         self.labels = partition(blocks, importance, max(4, min(16, _GROUPS // epochs)))
-        self.sample = sample_of(blocks, self.labels, importance, 8 if epochs < 12 else 4)
+        evenly = sample_of(blocks, self.labels, importance, 8 if epochs < 12 else 4)
+        self.sample = np.union1d(evenly, busiest(self.problem))
         self._add(unpriced(self.hours, blocks))
         fleet = self._begin(partition(blocks, importance, max(2, min(6, _MEANS // epochs))))
         self._approach(fleet)
         for _ in range(_ROUNDS):
-            answer = self._master(Relax(hours=True), self.wanted / 4)
+            answer = self._master(Relax(hours=True), self.exactness)
             self._progress(int(self.labels.max()) + 1)
-            if answer.fleet is None or self.gap() <= self.wanted or not self._look_at(answer.fleet):
+            if answer.fleet is None or self.gap() <= self.wanted:
                 break
-            if self.is_over():
+            learnt = self._look_at(answer.fleet, answer.cost_usd)
+            if self.is_over() or not (learnt or self.exactness > self.wanted / _FINEST):
                 break
+            if not learnt:
+                self.exactness /= 2
 
     def _begin(self, labels: Ints) -> Fleet:
         """The fleet of the groups' means, everything divisible, and planes around it."""
@@ -211,7 +206,7 @@ class Search:
                     inner, best = fleet, usd
                     self.divisible = inner
 
-    def _look_at(self, fleet: Fleet) -> bool:
+    def _look_at(self, fleet: Fleet, promised_usd: float) -> bool:
         """Learn about the master's fleet, or the most promising one; False when nothing more can be learnt."""
         key = _key(fleet)
         if key not in self.seen:
@@ -219,10 +214,13 @@ class Search:
             priced = self._sketch(fleet)
             self._add(priced)
             usd = self._usd(fleet, priced)
+            if self.mixed and usd > promised_usd * (1 + self.wanted):
+                self._mix(fleet)
             if self.promising is None or usd < self.promising[0]:
                 self.promising = (usd, fleet)
             assert self.promising is not None
-            near = self.promising[0] - self.bound <= _NEAR * self.wanted * abs(self.promising[0])
+            near_share = max(_NEAR * self.wanted, self.exactness)
+            near = self.promising[0] - self.bound <= near_share * abs(self.promising[0])
             if not near or self.seen[_key(self.promising[1])]:
                 return True
             fleet = self.promising[1]
@@ -230,11 +228,25 @@ class Search:
         if times > 2 * _VISITS:
             return False
         wanted_usd = self.wanted * abs(self.promising[0] if self.promising else self.bound) / ((times + 1) // 2)
-        if times % 2:
-            self._dispatch(fleet, wanted_usd / 8)
-        else:
-            self._raise(fleet, wanted_usd / 2)
+        if times % 2 == 0 and self.visited is not None and self.visited[0] == _key(fleet):
+            return self._raise(fleet, wanted_usd / 2)
+        self._dispatch(fleet, wanted_usd / 8)
         return True
+
+    def _mix(self, fleet: Fleet) -> None:
+        """Planes at other mixes of deployments on the GPUs that this fleet buys, each the best as far as is known."""
+        means, relax = self.problem.with_blocks(at_means(self.blocks, self.labels)), Relax(True, True, True)
+        for _ in range(_MIXES):
+            master = build_master(means, tuple(self.planes), relax, buy=fleet.buy)
+            answer = solve_programme(master, gap=0.0, time_limit_s=self.left_s())
+            _stop_with(answer)
+            if answer.fleet is None:
+                return
+            mixed = Fleet(fleet.buy, answer.fleet.replicas)
+            priced = self._sketch(mixed)
+            self._add(priced)
+            if self._usd(mixed, priced) <= answer.cost_usd * (1 + self.wanted) or self.is_over():
+                return
 
     def _dispatch(self, fleet: Fleet, allowed_usd: float) -> None:
         """Every hour with this fleet, payable; it may cost so much too much, or as much as bound and plan can spare."""
@@ -243,31 +255,45 @@ class Search:
         usd = self._usd(fleet, priced)
         spare_usd = _SPARE * (self.bound / max(1 - self.wanted, 1e-9) - usd)
         settled = self._settle(fleet, priced, max(allowed_usd, spare_usd))
-        self.visited = (priced, settled)
+        self.visited = (_key(fleet), priced, settled)
 
-    def _raise(self, fleet: Fleet, allowed_usd: float) -> None:
-        """The plane of the fleet dispatched last, by what whole numbers add to its hours."""
+    def _raise(self, fleet: Fleet, allowed_usd: float) -> bool:
+        """The plane of the fleet dispatched last, by what whole numbers add to its hours; False if that is nothing."""
         assert self.visited is not None
         assert self.plan is not None
-        priced, settled = self.visited
+        _, priced, settled = self.visited
         missing_usd = hours_usd(self.problem, self.blocks, settled.usd_per_h - priced.usd_per_h)
         needed_usd = (1 - self.wanted) * self.plan.usd - self.bound
-        if missing_usd > allowed_usd / 50:
-            allowed_usd = max(allowed_usd, missing_usd - _AMPLE * needed_usd)
-            raised = self.forest.raise_plane(fleet, priced, settled, allowed_usd)
-            self._add(raised.priced, raised.extra_usd)
-            if self.steps_in_commitments:
-                held = self.forest.hold_level(fleet, raised, settled, allowed_usd)
-                units, beyond = self.problem.active_units(fleet.buy), held.beyond_usd
-                assert beyond is not None
-                self._add(held.priced, held.extra_usd, Level(units, beyond))
+        if missing_usd <= allowed_usd / 50:
+            return False
+        allowed_usd = max(allowed_usd, missing_usd - _AMPLE * needed_usd)
+        raised = self.forest.raise_plane(fleet, priced, settled, allowed_usd)
+        self._add(raised.priced, raised.extra_usd)
+        if self.steps_in_commitments:
+            held = self.forest.hold_level(fleet, raised, settled, allowed_usd)
+            units, beyond = self.problem.active_units(fleet.buy), held.beyond_usd
+            assert beyond is not None
+            self._add(held.priced, held.extra_usd, Level(units, beyond))
+        return True
 
-    def _without_search(self) -> list[Fleet]:
-        """What can be had where no whole fleet was found in time: the divisible one rounded up, and nothing."""
-        fleets = [self._nothing()]
-        if self.divisible is not None:
-            fleets.append(rounded_up(self.problem, self.divisible))
-        return [fleet for fleet in fleets if self._is_allowed(fleet)]
+    def _rounded(self) -> None:
+        """The divisible fleet rounded up, with more to spare in the epochs in which it leaves work unserved."""
+        assert self.divisible is not None
+        spare = np.ones(len(self.problem.epochs))
+        for _ in range(_REPAIRS):
+            fleet = rounded_up(self.problem, self.divisible, spare)
+            if not is_allowed(self.problem, fleet):
+                return
+            left_out = self._payable(fleet).left_out > 0
+            short = np.unique(self.blocks.epoch[left_out])
+            if not len(short):
+                return
+            spare[short] *= _MORE
+
+    def _payable(self, fleet: Fleet) -> Dispatch:
+        """Every hour with this fleet, as it would be paid."""
+        priced = dispatch(self.hours, fleet, self.blocks)
+        return self._settle(fleet, priced, self.wanted / 8 * self._usd(fleet, priced))
 
     def _settle(self, fleet: Fleet, priced: Priced, allowed_usd: float) -> Dispatch:
         """Make the hours payable, from where this was left, and keep the plan if it is the best."""
@@ -321,27 +347,3 @@ class Search:
     def _nothing(self) -> Fleet:
         epochs = len(self.problem.epochs)
         return Fleet(np.zeros((len(self.problem.offers), epochs)), np.zeros((len(self.problem.deployments), epochs)))
-
-    def _is_allowed(self, fleet: Fleet) -> bool:
-        """Whether what exists keeps the stock and site limits."""
-        problem, active = self.problem, self.problem.active_units(fleet.buy)
-        index = {offer.name: o for o, offer in enumerate(problem.offers)}
-        sites = all(
-            (sum(use * active[index[name]] for name, use in limit.per_unit.items()) <= limit.cap + 1e-9).all()
-            for limit in problem.limits
-        )
-        return sites and all(
-            offer.max_units is None or (active[o] <= offer.max_units + 1e-9).all()
-            for o, offer in enumerate(problem.offers)
-            if offer.bought
-        )
-
-    def _importance(self) -> Array:
-        """A scale for demand: the least GPU time, else the least API price, per class."""
-        problem = self.problem
-        scale = np.ones(len(problem.classes))
-        for k in range(len(problem.classes)):
-            times = [d.gpu_h_per_request[k] for d in problem.deployments if d.gpu_h_per_request[k] is not None]
-            prices = [e.usd_per_request[k] for e in problem.endpoints if e.usd_per_request[k] is not None]
-            scale[k] = min((value for value in (times or prices) if value is not None), default=1.0)
-        return scale

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.dispatch import Dispatch, Hours
+from planner.present import fleet_usd, hours_usd
 from planner.problem import Array, Blocks, Ints, Problem, merge_identical
 from planner.runs import keep_running, takes_time
-from planner.search import ImpossibleError, Progress, Search, fleet_usd, hours_usd
+from planner.search import ImpossibleError, Progress, Search
 from planner.solver import Fleet
 from planner.units import in_requests, in_units, work_unit
 from planner.warm import keep_warm

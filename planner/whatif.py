@@ -21,8 +21,9 @@ from planner.cheapest import cheapest, untied
 from planner.dispatch import Hours, dispatch
 from planner.most_units import tight
 from planner.plan import Sensitivity
+from planner.present import fleet_usd, hours_usd
 from planner.problem import Array, Blocks, Line, Offer, Problem
-from planner.solve import Solution, fleet_usd, hours_usd, in_time, joined
+from planner.solve import Solution, in_time, joined
 from planner.solver import Fleet
 from planner.units import in_requests, in_units, work_unit
 from planner.whole import settle

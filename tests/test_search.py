@@ -119,6 +119,20 @@ def test_a_search_cut_short_is_honest() -> None:
     assert hurried.gap == pytest.approx((hurried.cost_usd - hurried.bound_usd) / hurried.cost_usd)
 
 
+def test_a_search_cut_short_leaves_nothing_out() -> None:
+    """With no time at all and nothing but reserved GPUs, there are enough of them in every epoch; the gap is true."""
+    problem = company(hours=720, epochs=6, workloads=2, gpus=2, peak_gpus=20, growth_per_year=3.0)
+    offers = tuple(offer for offer in problem.offers if offer.name.startswith("reserved"))
+    dear = tuple(usd * 1e4 for usd in problem.unserved_usd_per_request)
+    only = replace(problem, offers=offers, endpoints=(), unserved_usd_per_request=dear)
+    hurried = solve(only, gap=0.001, time_limit_s=0.0)
+    unhurried = solve(only, gap=0.01, time_limit_s=30.0)
+    assert check(hurried) == ()
+    assert hurried.unserved.sum() < 1e-6
+    assert unhurried.cost_usd * 0.98 < hurried.cost_usd < 2 * unhurried.cost_usd
+    assert hurried.bound_usd <= unhurried.cost_usd
+
+
 def test_a_fleet_rounded_up_serves_what_the_divisible_one_served() -> None:
     """Units are nowhere fewer than the divisible fleet's and never a whole unit too many; replicas fill the GPUs."""
     problem = company(hours=720, epochs=6, workloads=2, gpus=2, peak_gpus=20, growth_per_year=3.0)
