@@ -146,6 +146,7 @@ def test_conditions_tell_how_and_hide_where(done: Place) -> None:
     assert conditions.server_args[:2] == ("--model", "paced")
     assert (conditions.client["stamps"], conditions.client["workers"]) == ("kernel", 1)
     assert conditions.start_up_s is not None
+    assert conditions.host_memory_gib is not None
     assert conditions.raw_sha256 is not None
     assert str(done.folder) not in text
     assert os.uname().nodename not in text

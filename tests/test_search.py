@@ -120,11 +120,14 @@ def test_a_search_cut_short_is_honest() -> None:
 
 
 def test_a_search_cut_short_leaves_nothing_out() -> None:
-    """With no time at all and nothing but reserved GPUs, there are enough of them in every epoch; the gap is true."""
+    """With no time at all, and nothing but reserved GPUs of which a replica takes three, there are enough of them in
+    every epoch; the gap is true."""
     problem = company(hours=720, epochs=6, workloads=2, gpus=2, peak_gpus=20, growth_per_year=3.0)
-    offers = tuple(offer for offer in problem.offers if offer.name.startswith("reserved"))
+    reserved = [offer for offer in problem.offers if offer.name.startswith("reserved")]
+    single = tuple(replace(offer, covers=dict.fromkeys(offer.covers, 1.0)) for offer in reserved)
+    threes = tuple(replace(deployment, gpus_per_replica=3.0) for deployment in problem.deployments)
     dear = tuple(usd * 1e4 for usd in problem.unserved_usd_per_request)
-    only = replace(problem, offers=offers, endpoints=(), unserved_usd_per_request=dear)
+    only = replace(problem, offers=single, deployments=threes, endpoints=(), unserved_usd_per_request=dear)
     hurried = solve(only, gap=0.001, time_limit_s=0.0)
     unhurried = solve(only, gap=0.01, time_limit_s=30.0)
     assert check(hurried) == ()
