@@ -44,7 +44,7 @@ _MOST_SUMS = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A plane holds where no commitment has more usable units than `units[o, m]`.
+    """A plane holds where no commitment has more usable units than `units[o, m]` (infinite: not of its island).
 
     Elsewhere it is lower by `usd[t]` per hour, as low as if commitments were free.
     """
@@ -55,15 +55,17 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """A lower bound on the cost of every block, linear in the fleet: `usd[t] - replica[t] r[m(t)] - unit[t] active`.
+    """A lower bound on the cost of some blocks, linear in the fleet: `usd[t] - replica[t] r[m(t)] - unit[t] active`.
 
-    USD per hour; `replica_usd[t, d]` per replica, `unit_usd[t, o]` per active unit of an hour-placed offer.
+    USD per hour; `replica_usd[t, d]` per replica, `unit_usd[t, o]` per active unit of an hour-placed offer. They are
+    the blocks from `first` on: those of an island (`islands.py`).
     """
 
     usd: Array
     replica_usd: Array
     unit_usd: Array
     level: Level | None = None
+    first: int = 0
 
 
 @dataclass(eq=False)
@@ -130,7 +132,7 @@ def beyond_variables(master: Master) -> None:
     programme = master.programme
     problem = programme.problem
     for plane in master.planes:
-        for o, m in master.usable if plane.level else ():
+        for o, m in _held(master, plane):
             assert plane.level is not None
             key = o, m, _rounded(plane.level.units[o, m])
             if key not in master.beyond:
@@ -171,9 +173,11 @@ def cost_plane(master: Master) -> Iterator[Row]:
     usable[o,m] in place of active(o,m) where there is such a variable; with a level u, level_usd[t] beyond[o,m,u] is
     added on the left.
     """
-    for t, epoch in enumerate(master.programme.problem.blocks.epoch):
-        for i, plane in enumerate(master.planes):
-            terms, least = _plane_terms(master, plane, t, int(epoch))
+    epoch = master.programme.problem.blocks.epoch
+    for i, plane in enumerate(master.planes):
+        for row in range(len(plane.usd)):
+            t = plane.first + row
+            terms, least = _plane_terms(master, plane, row, int(epoch[t]))
             yield f"cost_plane.{i}.{t}", new_row([(master.programme.cost[t], 1.0), *terms], ">=", least)
 
 
@@ -195,10 +199,16 @@ def _plane_terms(master: Master, plane: Plane, t: int, m: int) -> tuple[list[Ter
             terms += [(variable, usd) for variable, _ in bought]
             least -= usd * there
     if plane.level and plane.level.usd[t] > 0:
-        here = [o for o, n in master.usable if n == m]
+        here = [o for o, n in _held(master, plane) if n == m]
         beyond = [master.beyond[o, m, _rounded(plane.level.units[o, m])] for o in here]
         terms += [(variable, float(plane.level.usd[t])) for variable in beyond]
     return terms, least
+
+
+def _held(master: Master, plane: Plane) -> list[tuple[int, int]]:
+    """The commitments and epochs whose usable units the plane holds to a level."""
+    level = plane.level
+    return [] if level is None else [(o, m) for o, m in master.usable if math.isfinite(level.units[o, m])]
 
 
 def _sizes(problem: Problem, offer: Offer) -> list[float]:

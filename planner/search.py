@@ -1,7 +1,7 @@
 """The search for a fleet: bounds from below, plans from above, until they agree.
 
-The master (`programme.build_master`) holds what is bought and placed, with a cost variable per group of hours. Planes
-bound these costs from below for every fleet; they are collected on the way:
+The master (`master.py`) holds what is bought and placed, with a cost variable per group of an island's hours
+(`islands.py`). Planes bound these costs from below for every fleet; they are collected on the way (`explored.py`):
 
 1. the hours at their groups' means, everything divisible, are solved as one programme: a fleet to begin with, and
    planes at that fleet and at multiples of it;
@@ -20,15 +20,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.dispatch import Dispatch, Hours, Priced, dispatch
-from planner.forest import Forest
-from planner.master import Level, Plane, build_master, whole_use
-from planner.partition import at_means, busiest, importance_of, partition, plane, sample_of, sketch, unpriced
+from planner.explored import Explored
+from planner.islands import islands_of, join, share_units
+from planner.master import build_master
+from planner.partition import at_means, importance_of, partition
 from planner.present import fleet_usd, hours_usd
-from planner.problem import Array, Ints, Problem
-from planner.programme import Relax, build
+from planner.problem import Blocks, Problem
+from planner.programme import Programme, Relax, build
 from planner.rounded import is_allowed, rounded_up
 from planner.solver import Answer, Fleet, solve_programme
-from planner.whole import settle, settled_as
+from planner.whole import can_rent, settle, settled_as
 
 _ROUNDS = 200
 """Masters with whole purchases."""
@@ -36,6 +37,8 @@ _MOST_STEPS = 12
 """Steps with divisible purchases: one an epoch, and no more than this."""
 _VISITS = 2
 """How often one fleet is dispatched in every hour, each time more closely."""
+_RISING, _MOST_FLAT = 20.0, 3
+"""Steps that raise the bound by no more than this part of the gap asked for, one after another, until they end."""
 _MULTIPLES = (0.6, 1.0, 1.4)
 """Of the first fleet, at which planes are made."""
 _NEAR = 0.7
@@ -87,7 +90,7 @@ def _key(fleet: Fleet) -> bytes:
 
 
 class Search:
-    """What is known so far: the bound and its proof, the best plan, fleets seen and the planes they gave."""
+    """What is known so far: the bound and its proof, the best plan, what was learnt of every island."""
 
     def __init__(
         self,
@@ -100,18 +103,16 @@ class Search:
         self.problem, self.wanted, self.end, self.clock, self.tell = problem, gap, end, clock, progress
         self.blocks = problem.blocks
         self.hours = Hours(problem)
-        self.forest = Forest(self.hours, self.blocks, self.is_over)
         self.bound, self.proof = -math.inf, "no bound"
         self.plan: Plan | None = None
-        self.labels = np.zeros(len(self.blocks), dtype=np.intp)
-        self.planes: list[Plane] = []
+        self.islands = islands_of(problem)
+        self.units_shared = share_units(problem, self.islands)
+        self.explored: list[Explored] = []
         self.seen: dict[bytes, int] = {}
         self.divisible: Fleet | None = None
-        self.settled: dict[bytes, Dispatch] = {}
-        self.visited: tuple[bytes, Priced, Dispatch] | None = None
+        self.visited: tuple[bytes, list[Priced], list[Dispatch]] | None = None
         self.mixed = any(sum(d.pool == pool.name for d in problem.deployments) > 1 for pool in problem.pools)
         self.exactness = gap * (_COARSEST if self.mixed else 1 / _FINEST)
-        self.steps_in_commitments = bool(whole_use(problem))
         self.promising: tuple[float, Fleet] | None = None
 
     def is_over(self) -> bool:
@@ -158,17 +159,11 @@ class Search:
 
     def decompose(self) -> None:
         """The search described above; it ends when bound and plan agree or time is over."""
-        blocks, importance = self.blocks, importance_of(self.problem)
-        epochs = len(self.problem.epochs)
-        self.labels = partition(blocks, importance, max(4, min(16, _GROUPS // epochs)))
-        evenly = sample_of(blocks, self.labels, importance, 8 if epochs < 12 else 4)
-        self.sample = np.union1d(evenly, busiest(self.problem))
-        self._add(unpriced(self.hours, blocks))
-        fleet = self._begin(partition(blocks, importance, max(2, min(6, _MEANS // epochs))))
-        self._approach(fleet)
+        self._explore()
+        self._approach(self._begin())
         for _ in range(_ROUNDS):
             answer = self._master(Relax(hours=True), self.exactness)
-            self._progress(int(self.labels.max()) + 1)
+            self._progress(len(self.groups))
             if answer.fleet is None or self.gap() <= self.wanted:
                 break
             learnt = self._look_at(answer.fleet, answer.cost_usd)
@@ -177,31 +172,52 @@ class Search:
             if not learnt:
                 self.exactness /= 2
 
-    def _begin(self, labels: Ints) -> Fleet:
-        """The fleet of the groups' means, everything divisible, and planes around it."""
+    def _explore(self) -> None:
+        """The islands, each with its groups of hours."""
+        each = _GROUPS // (len(self.problem.epochs) * len(self.islands))
+        first = 0
+        for island in self.islands:
+            groups = max(4 if len(self.islands) == 1 else 2, min(16, each))
+            self.explored.append(Explored(self.problem, island, first, groups, self.is_over))
+            first += len(self.explored[-1].groups)
+        parts = [one.groups for one in self.explored]
+        nothing = np.zeros((first, len(self.problem.classes)))
+        epoch, weight_h = (np.concatenate([getattr(part, name) for part in parts]) for name in ("epoch", "weight_h"))
+        self.groups = Blocks(epoch, weight_h, nothing)
+
+    def _begin(self) -> Fleet:
+        """The fleet of hours at the means of groups, everything divisible, and planes around it."""
+        count = max(2, min(6, _MEANS // len(self.problem.epochs)))
+        labels = partition(self.blocks, importance_of(self.problem), count)
         means = self.problem.with_blocks(at_means(self.blocks, labels))
         answer = solve_programme(build(means, Relax(True, True, True)), gap=0.0, time_limit_s=self.left_s() / 4)
+        _stop_with(answer)
         if answer.status == "infeasible":
             raise ImpossibleError("no fleet satisfies the stock and site limits")
         fleet = answer.fleet or self._nothing()
         self.divisible = fleet
         for share in _MULTIPLES:
-            self._add(self._sketch(Fleet(fleet.buy * share, fleet.replicas * share)))
+            self._sketch(Fleet(fleet.buy * share, fleet.replicas * share))
         return fleet
 
     def _approach(self, inner: Fleet) -> None:
-        """Planes halfway between the best divisible fleet and the master's, until its bound is near."""
-        best = self._usd(inner, self._sketch(inner))
+        """Planes halfway between the best divisible fleet and the master's, until its bound is near or rises no more.
+
+        A fixed charge is whole in a fleet and divided in the master: then they do not meet.
+        """
+        best, flat = self._sketch(inner), 0
         for _ in range(min(_MOST_STEPS, len(self.problem.epochs))):
+            before = self.bound
             answer = self._master(Relax(True, True, True), 0.0)
-            if answer.fleet is None or best - self.bound <= self.wanted / 3 * abs(best) or self.is_over():
+            self._progress(len(self.groups))
+            near = best - self.bound <= self.wanted / 3 * abs(best)
+            flat = flat + 1 if self.bound - before <= self.wanted / _RISING * abs(best) else 0
+            if answer.fleet is None or near or flat >= _MOST_FLAT or self.is_over():
                 return
             outer = answer.fleet
             middle = Fleet((inner.buy + outer.buy) / 2, (inner.replicas + outer.replicas) / 2)
             for fleet in (outer, middle):
-                priced = self._sketch(fleet)
-                self._add(priced)
-                usd = self._usd(fleet, priced)
+                usd = self._sketch(fleet)
                 if usd < best:
                     inner, best = fleet, usd
                     self.divisible = inner
@@ -211,9 +227,7 @@ class Search:
         key = _key(fleet)
         if key not in self.seen:
             self.seen[key] = 0
-            priced = self._sketch(fleet)
-            self._add(priced)
-            usd = self._usd(fleet, priced)
+            usd = self._sketch(fleet)
             if self.mixed and usd > promised_usd * (1 + self.wanted):
                 self._mix(fleet)
             if self.promising is None or usd < self.promising[0]:
@@ -235,45 +249,39 @@ class Search:
 
     def _mix(self, fleet: Fleet) -> None:
         """Planes at other mixes of deployments on the GPUs that this fleet buys, each the best as far as is known."""
-        means, relax = self.problem.with_blocks(at_means(self.blocks, self.labels)), Relax(True, True, True)
         for _ in range(_MIXES):
-            master = build_master(means, tuple(self.planes), relax, buy=fleet.buy)
+            master = self._state(Relax(True, True, True), fleet)
             answer = solve_programme(master, gap=0.0, time_limit_s=self.left_s())
             _stop_with(answer)
             if answer.fleet is None:
                 return
             mixed = Fleet(fleet.buy, answer.fleet.replicas)
-            priced = self._sketch(mixed)
-            self._add(priced)
-            if self._usd(mixed, priced) <= answer.cost_usd * (1 + self.wanted) or self.is_over():
+            if self._sketch(mixed) <= answer.cost_usd * (1 + self.wanted) or self.is_over():
                 return
 
     def _dispatch(self, fleet: Fleet, allowed_usd: float) -> None:
         """Every hour with this fleet, payable; it may cost so much too much, or as much as bound and plan can spare."""
-        priced = dispatch(self.hours, fleet, self.blocks)
-        self._add(priced)
+        priced = [one.dispatch(fleet) for one in self.explored]
         usd = self._usd(fleet, priced)
         spare_usd = _SPARE * (self.bound / max(1 - self.wanted, 1e-9) - usd)
         settled = self._settle(fleet, priced, max(allowed_usd, spare_usd))
         self.visited = (_key(fleet), priced, settled)
 
     def _raise(self, fleet: Fleet, allowed_usd: float) -> bool:
-        """The plane of the fleet dispatched last, by what whole numbers add to its hours; False if that is nothing."""
+        """The planes of the fleet dispatched last, by what whole numbers add to its hours; False if that is nothing."""
         assert self.visited is not None
         assert self.plan is not None
         _, priced, settled = self.visited
-        missing_usd = hours_usd(self.problem, self.blocks, settled.usd_per_h - priced.usd_per_h)
+        pairs = zip(self.explored, priced, settled, strict=True)
+        missing_usd = np.array([one.usd(paid.usd_per_h - least.usd_per_h) for one, least, paid in pairs])
         needed_usd = (1 - self.wanted) * self.plan.usd - self.bound
-        if missing_usd <= allowed_usd / 50:
+        total = float(missing_usd.sum())
+        if total <= allowed_usd / 50:
             return False
-        allowed_usd = max(allowed_usd, missing_usd - _AMPLE * needed_usd)
-        raised = self.forest.raise_plane(fleet, priced, settled, allowed_usd)
-        self._add(raised.priced, raised.extra_usd)
-        if self.steps_in_commitments:
-            held = self.forest.hold_level(fleet, raised, settled, allowed_usd)
-            units, beyond = self.problem.active_units(fleet.buy), held.beyond_usd
-            assert beyond is not None
-            self._add(held.priced, held.extra_usd, Level(units, beyond))
+        allowed_usd = max(allowed_usd, total - _AMPLE * needed_usd)
+        for one, least, paid, missing in zip(self.explored, priced, settled, missing_usd, strict=True):
+            if missing > 0:
+                one.raise_plane(fleet, least, paid, allowed_usd * missing / total)
         return True
 
     def _rounded(self) -> None:
@@ -293,21 +301,27 @@ class Search:
     def _payable(self, fleet: Fleet) -> Dispatch:
         """Every hour with this fleet, as it would be paid."""
         priced = dispatch(self.hours, fleet, self.blocks)
-        return self._settle(fleet, priced, self.wanted / 8 * self._usd(fleet, priced))
+        usd = fleet_usd(self.problem, fleet) + hours_usd(self.problem, self.blocks, priced.usd_per_h)
+        return self._settle_whole(fleet, priced, self.wanted / 8 * usd)
 
-    def _settle(self, fleet: Fleet, priced: Priced, allowed_usd: float) -> Dispatch:
-        """Make the hours payable, from where this was left, and keep the plan if it is the best."""
-        key = _key(fleet)
-        hours = settle(
-            self.hours,
-            fleet,
-            self.blocks,
-            priced,
-            allowed_usd=allowed_usd,
-            known=self.settled.get(key),
-            is_over=self.is_over,
-        )
-        self.settled = {key: hours}
+    def _settle(self, fleet: Fleet, priced: list[Priced], allowed_usd: float) -> list[Dispatch]:
+        """Make every island's hours payable; where they can be so together, the plan is kept if it is the best."""
+        usd = np.array([one.usd(least.usd_per_h) for one, least in zip(self.explored, priced, strict=True)])
+        share = usd / max(float(usd.sum()), 1e-300)
+        settled = [
+            one.settle(fleet, least, allowed_usd * part)
+            for one, least, part in zip(self.explored, priced, share, strict=True)
+        ]
+        hours = join(self.hours, self.islands, fleet, self.blocks, settled)
+        if can_rent(self.hours, fleet, self.blocks, hours.values):
+            self._keep(fleet, hours)
+        if self.units_shared:
+            self._settle_whole(fleet, dispatch(self.hours, fleet, self.blocks), allowed_usd)
+        return settled
+
+    def _settle_whole(self, fleet: Fleet, priced: Priced, allowed_usd: float) -> Dispatch:
+        """The same for all islands at once."""
+        hours = settle(self.hours, fleet, self.blocks, priced, allowed_usd=allowed_usd, is_over=self.is_over)
         self._keep(fleet, hours)
         return hours
 
@@ -317,13 +331,17 @@ class Search:
             self.plan = Plan(fleet, hours, usd)
 
     def _master(self, relax: Relax, gap: float) -> Answer:
-        means = self.problem.with_blocks(at_means(self.blocks, self.labels))
-        master = build_master(means, tuple(self.planes), relax)
         start = self.plan.fleet if self.plan is not None and not relax.purchases else None
-        answer = solve_programme(master, gap=gap, time_limit_s=self.left_s(), start=start)
+        answer = solve_programme(self._state(relax), gap=gap, time_limit_s=self.left_s(), start=start)
         self._bound(answer, f"bounds on {len(self.blocks):,} unlike hours")
         _stop_with(answer)
         return answer
+
+    def _state(self, relax: Relax, fleet: Fleet | None = None) -> Programme:
+        """The master on all planes; with a fleet, its purchases stay."""
+        planes = tuple(plane for one in self.explored for plane in one.planes)
+        groups = self.problem.with_blocks(self.groups)
+        return build_master(groups, planes, relax, buy=None if fleet is None else fleet.buy)
 
     def _bound(self, answer: Answer, proof: str) -> None:
         if answer.status == "infeasible":
@@ -331,14 +349,13 @@ class Search:
         if answer.bound_usd > self.bound:
             self.bound, self.proof = answer.bound_usd, proof
 
-    def _add(self, priced: Priced, extra_usd: Array | float = 0.0, level: Level | None = None) -> None:
-        self.planes.append(plane(self.hours, self.blocks, self.labels, priced, extra_usd, level=level))
+    def _sketch(self, fleet: Fleet) -> float:
+        """What the fleet and its hours cost at least, and planes that say so."""
+        return fleet_usd(self.problem, fleet) + math.fsum(one.sketch(fleet) for one in self.explored)
 
-    def _sketch(self, fleet: Fleet) -> Priced:
-        return sketch(self.hours, fleet, self.blocks, self.sample)
-
-    def _usd(self, fleet: Fleet, priced: Priced) -> float:
-        return fleet_usd(self.problem, fleet) + hours_usd(self.problem, self.blocks, priced.usd_per_h)
+    def _usd(self, fleet: Fleet, priced: list[Priced]) -> float:
+        hours = (one.usd(least.usd_per_h) for one, least in zip(self.explored, priced, strict=True))
+        return fleet_usd(self.problem, fleet) + math.fsum(hours)
 
     def _progress(self, groups: int) -> None:
         usd = self.plan.usd if self.plan is not None else math.inf

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from planner.problem import Array, Blocks, Deployment, Endpoint, Epoch, Line, Offer, Pool, Problem
@@ -61,6 +63,22 @@ def company(
         unserved_usd_per_request=tuple(work * 100),
         end_discount=(1 + rate) ** (-hours / 8760),
     )
+
+
+def models(problem: Problem, sizes: tuple[float, ...]) -> Problem:
+    """The same company with a model for every size, whose replicas take so many GPUs and share the pools.
+
+    Workload i runs model i modulo their number.
+    """
+    of_class = np.arange(len(problem.classes)) // _CLASSES % len(sizes)
+    deployments = [
+        replace(d, name=f"{d.name}.m{j}", gpus_per_replica=size, gpu_h_per_request=tuple(
+            time if of_class[k] == j else None for k, time in enumerate(d.gpu_h_per_request)
+        ))
+        for d in problem.deployments
+        for j, size in enumerate(sizes)
+    ]  # fmt: skip
+    return replace(problem, deployments=tuple(deployments))
 
 
 def _demand(rng: np.random.Generator, hours: int, workloads: int) -> Array:
