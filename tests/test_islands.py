@@ -1,4 +1,4 @@
-"""Models share the fleet, not its hours: islands are found, add up to the whole, and are proven as well as one model."""
+"""Models share the fleet, not its hours: islands are found, add up to the whole, and are proven as well as one."""
 
 from __future__ import annotations
 
