@@ -122,9 +122,9 @@ def usable_variables(master: Master) -> None:
     for o in whole_use(problem):
         offer = problem.offers[o]
         for m, epoch in enumerate(problem.epochs):
-            master.usable[o, m] = new_variable(programme, f"usable.{offer.name}.{epoch.name}")
+            master.usable[o, m] = new_variable(programme, f"usable.{offer.name}@{epoch.name}")
             for i in range(0 if offer.whole else len(_sizes(problem, offer))):
-                master.times[o, i, m] = new_variable(programme, f"times.{offer.name}.{i}.{epoch.name}", True)
+                master.times[o, i, m] = new_variable(programme, f"times.{offer.name}.{i}@{epoch.name}", True)
 
 
 def beyond_variables(master: Master) -> None:
@@ -136,7 +136,7 @@ def beyond_variables(master: Master) -> None:
             assert plane.level is not None
             key = o, m, _rounded(plane.level.units[o, m])
             if key not in master.beyond:
-                name = f"beyond.{problem.offers[o].name}.{problem.epochs[m].name}.{len(master.beyond)}"
+                name = f"beyond.{problem.offers[o].name}@{problem.epochs[m].name}.{len(master.beyond)}"
                 master.beyond[key] = new_variable(programme, name, True, 1.0)
 
 
@@ -234,4 +234,4 @@ def _rounded(units: float) -> float:
 
 
 def _at(problem: Problem, o: int, m: int) -> str:
-    return f"{problem.offers[o].name}.{problem.epochs[m].name}"
+    return f"{problem.offers[o].name}@{problem.epochs[m].name}"

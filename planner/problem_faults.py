@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from planner.problem import Problem
 
 _NAME = re.compile(r"[A-Za-z0-9_.]+")
+"""Names are joined by `@` in the LP file (`programme.py`)."""
 
 
 def faults_of(problem: Problem) -> Iterable[str]:

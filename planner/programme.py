@@ -21,7 +21,8 @@ Objective (USD, present value)
     min  sum_{o,m} unit_cost(o,m) buy[o,m] + sum_{f,m} fixed(f,m) opened[f,m]
        + sum_t r w [ sum_o usage on + sum_{k,d} gpu_h busy served + sum_{k,e} price api + sum_k penalty unserved ]
 
-Each family of constraints is one function: its docstring is the inequality, its name the row's in the LP file.
+Each family of constraints is one function: its docstring is the inequality, its name the row's in the LP file. There
+`@` stands between two names, which may hold dots but no `@` (`problem_faults.py`): `served.chat@chat.on.owned.0`.
 A replica count whose pool holds nothing else, filled by units of whole replicas, is whole by itself: it is left
 continuous (`whole_by_itself`), which halves the whole numbers of a plan.
 `relax` says which whole numbers are let go: a bound may drop any of them, a plan none. The capacity expansion form is
@@ -111,11 +112,11 @@ def first_stage_variables(programme: Programme) -> None:
         for o, offer in enumerate(problem.offers):
             if offer.bought and len(problem.active_epochs(offer, m)):
                 whole = offer.whole and not relax.purchases
-                programme.buy[o, m] = new_variable(programme, f"buy.{offer.name}.{epoch.name}", whole, offer.max_units)
+                programme.buy[o, m] = new_variable(programme, f"buy.{offer.name}@{epoch.name}", whole, offer.max_units)
         for d, deployment in enumerate(problem.deployments):
             if any(_supplies(offer, deployment) for offer in problem.offers):
                 whole = not (deployment.divisible or relax.placement or whole_by_itself(problem, d))
-                programme.replicas[d, m] = new_variable(programme, f"replicas.{deployment.name}.{epoch.name}", whole)
+                programme.replicas[d, m] = new_variable(programme, f"replicas.{deployment.name}@{epoch.name}", whole)
 
 
 def whole_by_itself(problem: Problem, d: int) -> bool:
@@ -138,7 +139,7 @@ def fixed_charge_variables(programme: Programme) -> None:
     """opened[f,m], at most one."""
     for f, charge in enumerate(programme.problem.fixed_charges):
         for m, epoch in enumerate(programme.problem.epochs):
-            name = f"opened.{charge.name}.{epoch.name}"
+            name = f"opened.{charge.name}@{epoch.name}"
             programme.opened[f, m] = new_variable(programme, name, not programme.relax.purchases, 1.0)
 
 
@@ -153,15 +154,15 @@ def block_variables(programme: Programme, t: int) -> None:
                 if deployment.pool in offer.covers:
                     whole = not (deployment.divisible or relax.hours)
                     programme.rented[o, d, t] = new_variable(
-                        programme, f"rented.{offer.name}.{deployment.name}.{t}", whole
+                        programme, f"rented.{offer.name}@{deployment.name}.{t}", whole
                     )
     for k, name in enumerate(problem.classes):
         for d, deployment in enumerate(problem.deployments):
             if deployment.gpu_h_per_request[k] is not None:
-                programme.served[k, d, t] = new_variable(programme, f"served.{name}.{deployment.name}.{t}")
+                programme.served[k, d, t] = new_variable(programme, f"served.{name}@{deployment.name}.{t}")
         for e, endpoint in enumerate(problem.endpoints):
             if endpoint.usd_per_request[k] is not None:
-                programme.api[k, e, t] = new_variable(programme, f"api.{name}.{endpoint.name}.{t}")
+                programme.api[k, e, t] = new_variable(programme, f"api.{name}@{endpoint.name}.{t}")
         programme.unserved[k, t] = new_variable(programme, f"unserved.{name}.{t}")
 
 
@@ -171,7 +172,7 @@ def stock(programme: Programme) -> Iterator[Row]:
         if offer.bought and offer.max_units is not None:
             for m, epoch in enumerate(programme.problem.epochs):
                 terms, there = active(programme, o, m)
-                yield f"stock.{offer.name}.{epoch.name}", new_row(terms, "<=", offer.max_units - there)
+                yield f"stock.{offer.name}@{epoch.name}", new_row(terms, "<=", offer.max_units - there)
 
 
 def site(programme: Programme) -> Iterator[Row]:
@@ -186,7 +187,7 @@ def site(programme: Programme) -> Iterator[Row]:
                 bought, there = active(programme, index[name], m)
                 terms += [(variable, use * count) for variable, count in bought]
                 room -= use * there
-            yield f"site.{limit.name}.{epoch.name}", new_row(terms, "<=", room)
+            yield f"site.{limit.name}@{epoch.name}", new_row(terms, "<=", room)
 
 
 def placement(programme: Programme) -> Iterator[Row]:
@@ -202,7 +203,7 @@ def placement(programme: Programme) -> Iterator[Row]:
                 bought, there = active(programme, o, m)
                 terms += [(variable, -count / problem.offers[o].covers[pool.name]) for variable, count in bought]
                 gpus += there / problem.offers[o].covers[pool.name]
-            yield f"placement.{pool.name}.{epoch.name}", new_row(terms, "<=", gpus)
+            yield f"placement.{pool.name}@{epoch.name}", new_row(terms, "<=", gpus)
 
 
 def fixed_charge(programme: Programme) -> Iterator[Row]:
@@ -217,7 +218,7 @@ def fixed_charge(programme: Programme) -> Iterator[Row]:
                 bought, there = active(programme, index[name], m)
                 terms += bought
                 room -= there
-            yield f"fixed_charge.{charge.name}.{epoch.name}", new_row(terms, "<=", room)
+            yield f"fixed_charge.{charge.name}@{epoch.name}", new_row(terms, "<=", room)
 
 
 def balance(programme: Programme, t: int) -> Iterator[Row]:

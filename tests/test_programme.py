@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import planner.solve as solving
 from planner.check import check
 from planner.master import MASTER, Level, Plane, build_master
 from planner.problem import Blocks, Deployment, Endpoint, Epoch, FixedCharge, Limit, Line, Offer, Pool, Problem
@@ -133,6 +134,38 @@ def test_each_familys_docstring_is_its_inequality() -> None:
     """A family of constraints states its mathematics: a relation between its two sides."""
     for family in (*FIRST_STAGE, *EVERY_BLOCK, *MASTER):
         assert any(sign in (family.__doc__ or "") for sign in ("<=", ">=", " = ")), family.__name__
+
+
+def _two_models(classes: tuple[str, str], deployments: tuple[str, str]) -> Problem:
+    """Two requests of one model on GPUs at 1 USD, three of another on GPUs at 2 USD: 8 USD."""
+    pools = ("p", "q")
+    return Problem(
+        epochs=(Epoch("jan", 1.0), Epoch("feb.jan", 1.0)),
+        classes=classes,
+        blocks=Blocks(np.array([0]), np.array([1.0]), np.array([[2.0, 3.0]])),
+        pools=tuple(Pool(name) for name in pools),
+        deployments=tuple(
+            Deployment(name, pool, times)
+            for name, pool, times in zip(deployments, pools, ((1.0, None), (None, 1.0)), strict=True)
+        ),
+        offers=tuple(
+            Offer(name, {pool: 1.0}, committed=(Line("rent", usd),), term_epochs=1, max_units=9.0)
+            for name, pool, usd in (("o.feb", "p", 1.0), ("o", "q", 2.0))
+        ),
+        unserved_usd_per_request=(100.0, 100.0),
+    )
+
+
+@pytest.mark.parametrize("small", [0, solving.SMALL], ids=["searched", "one programme"])
+def test_names_that_read_alike_when_joined_stay_apart(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names may hold dots: class a on deployment b.c is not a.b on c, nor is offer o in epoch feb.jan o.feb in jan."""
+    monkeypatch.setattr(solving, "SMALL", small)
+    problem = _two_models(("a", "a.b"), ("b.c", "c"))
+    names = [variable.name for variable in build(problem).lp.variables()]
+    solution = solve(problem, gap=1e-9)
+    assert len(set(names)) == len(names)
+    assert check(solution) == ()
+    assert (solution.cost_usd, solution.bound_usd) == pytest.approx((8.0, 8.0))
 
 
 def test_what_is_relaxed_is_not_whole() -> None:
