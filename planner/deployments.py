@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -19,6 +18,7 @@ from hardware_profiles.faults import InputError
 from hardware_profiles.slo import Slo, strictest
 from planner.gpu_time import GpuTimeLaw, gpu_time_law
 from planner.mix import gpu_s_by_class
+from planner.names import apart
 from planner.planfile import PlanFile, Workload
 from planner.problem import Deployment
 from planner.shapes import ShapeClasses
@@ -96,7 +96,9 @@ def deployments_for(
                 here = [place for place in places if place.gpu == curve.gpu.name]
                 here = [place for place in here if place.owner != "spot" or any(w.spec.spot for w in sharing)]
                 found += [CaseDeployment(_name(curve, place, number), curve, place, slo, law, shapes) for place in here]
-    return _apart(found), tuple(dict.fromkeys(notes))
+    names = apart((deployment.name for deployment in found), ".")
+    named = (replace(deployment, name=name) for deployment, name in zip(found, names, strict=True))
+    return tuple(named), tuple(dict.fromkeys(notes))
 
 
 def _laws(curves: tuple[Curve, ...], slo: Slo, plan: PlanFile) -> tuple[list[tuple[Curve, GpuTimeLaw]], list[str]]:
@@ -149,15 +151,6 @@ def _name(curve: Curve, place: Place, number: int) -> str:
         parts.append(f"tp{curve.tensor_parallel}pp{curve.pipeline_parallel}dp{curve.data_parallel}")
     text = ".".join(part for part in parts if part)
     return "".join(c if c.isascii() and (c.isalnum() or c == ".") else "_" for c in text)
-
-
-def _apart(deployments: list[CaseDeployment]) -> tuple[CaseDeployment, ...]:
-    """Deployments whose names agree (where a name from a file lost its signs) told apart by their number."""
-    count = Counter(deployment.name for deployment in deployments)
-    return tuple(
-        replace(deployment, name=f"{deployment.name}.{i}") if count[deployment.name] > 1 else deployment
-        for i, deployment in enumerate(deployments)
-    )
 
 
 def _label(curve: Curve) -> str:

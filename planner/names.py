@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -45,6 +46,24 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
         made[name] = f"{stem}_{digest[:length]}"
         taken.add(made[name])
     return {name: made[name] for name in unique}
+
+
+def apart(names: Iterable[str], sign: str) -> tuple[str, ...]:
+    """The names in their order; those that are alike carry their place in it, or the next number that nobody has.
+
+    >>> apart(["x", "y", "x", "x.0"], ".")
+    ('x.1', 'y', 'x.2', 'x.0')
+    """
+    all_names = tuple(names)
+    count, taken, found = Counter(all_names), set(all_names), []
+    for place, name in enumerate(all_names):
+        if count[name] > 1:
+            numbered = (f"{name}{sign}{number}" for number in itertools.count(place))
+            found.append(next(other for other in numbered if other not in taken))
+            taken.add(found[-1])
+        else:
+            found.append(name)
+    return tuple(found)
 
 
 def csv_safe(text: str) -> str:

@@ -13,14 +13,14 @@ from datetime import date
 
 from hardware_profiles.curve import Shape
 from planner.horizon import Span
-from planner.names import slugs
+from planner.names import apart, slugs
 from planner.owned import busy_usd_per_gpu_h, existing, owned, site_of, staff_charge
 from planner.plan import Scheme
 from planner.planfile import PlanFile
 from planner.prices import EndpointRow, OfferRow, PriceBook
 from planner.problem import Endpoint, Pool
 from planner.rented import commitments, rented, rented_rows, signed_already, signed_rows, undominated
-from planner.supply import EndpointInfo, OfferInfo, Place, part, region_of, source_of
+from planner.supply import EndpointInfo, OfferInfo, Place, region_of, source_of
 from planner.trends import KINDS, Supply
 
 __all__ = [
@@ -45,9 +45,9 @@ def places_for(book: PriceBook, plan: PlanFile) -> tuple[Place, ...]:
     hired += [(row.gpu, "rented", row.region) for s in plan.commitments for row in signed_rows(book, plan, s)]
     keys = [(gpu, "owned", region) for gpu, region in own if gpu not in plan.policy.forbid_gpus] + hired
     keys = [(gpu, owner, region if regional else None) for gpu, owner, region in keys]
-    slug = slugs(region for _, _, region in keys if region)
+    kinds, slug = slugs(gpu for gpu, _, _ in keys), slugs(region for _, _, region in keys if region)
     for gpu, owner, region in keys:
-        name = ".".join(word for word in (part(gpu), owner, slug.get(region or "", "")) if word)
+        name = ".".join(word for word in (kinds[gpu], owner, slug.get(region or "", "")) if word)
         busy = owner == "owned" and gpu in book.ownership
         usd = busy_usd_per_gpu_h(book.ownership[gpu], site_of(book, plan)) if busy else 0.0
         found.setdefault((gpu, owner, region), Pool(name, usd))
@@ -75,7 +75,7 @@ def offers_for(
     found += commitments(known, span, today, places)
     found = [replace(i, offer=replace(i.offer, price_path=_path(i, plan, span))) for i in found]
     found = [_started(i, plan.policy.start_minutes) for i in found]
-    names = slugs(f"{info.label} {i}" if _repeats(found, info) else info.label for i, info in enumerate(found))
+    names = slugs(apart((info.label for info in found), " "))
     return tuple(info.named(name) for info, name in zip(found, names.values(), strict=True))
 
 
@@ -112,10 +112,6 @@ def in_time(info: OfferInfo, span: Span) -> bool:
     return info.scheme == "existing" or info.offer.lead_epochs < len(span.epochs)
 
 
-def _repeats(found: list[OfferInfo], info: OfferInfo) -> bool:
-    return sum(other.label == info.label for other in found) > 1
-
-
 def endpoints_for(
     book: PriceBook,
     plan: PlanFile,
@@ -136,7 +132,7 @@ def endpoints_for(
         )
         if row.provider not in plan.policy.forbid_providers and any(price is not None for price in prices):
             found.append((row, prices))
-    names = slugs(" ".join((row.provider, row.model, row.region or "")).strip() for row, _ in found)
+    names = slugs(apart((" ".join((row.provider, row.model, row.region or "")).strip() for row, _ in found), " "))
     tokens = tuple(shape.input_tokens + shape.output_tokens for _, shape in classes)
     return tuple(
         EndpointInfo(

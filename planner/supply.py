@@ -90,8 +90,3 @@ def source_of(row: OfferRow | EndpointRow | Ownership, today: date) -> Source:
     """Where its price comes from, and whether that is old today."""
     as_of = None if row.as_of is None else str(row.as_of)
     return Source(text=row.source, as_of=as_of, stale=stale(row, today), confidence=row.confidence)
-
-
-def part(text: str) -> str:
-    """A name as part of a pool's."""
-    return "".join(c if c.isascii() and c.isalnum() else "_" for c in text.lower())

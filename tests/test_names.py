@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from planner.names import csv_safe, html_safe, markdown_safe, slugs
+from planner.names import apart, csv_safe, html_safe, markdown_safe, slugs
 
 HOSTILE = [
     "../../x",
@@ -56,6 +56,16 @@ def test_slugs_never_collide_and_do_not_depend_on_order(names: list[str]) -> Non
     assert len(set(made.values())) == len(set(names))
     assert all(re.fullmatch(r"[a-z0-9_]{1,104}", slug) for slug in made.values())
     assert slugs(reversed(names)) == made
+
+
+@settings(deadline=None)  # the cores are shared
+@given(st.lists(st.sampled_from(["x", "y", "x.0", "x.1", "x.1.1", "x.2"]), max_size=9))
+def test_names_told_apart_never_collide(names: list[str]) -> None:
+    """Each has one of its own, which begins with the name it had; one that nobody shares keeps it."""
+    made = apart(names, ".")
+    assert len(set(made)) == len(names)
+    assert all(new.startswith(old) for new, old in zip(made, names, strict=True))
+    assert all(new == old for new, old in zip(made, names, strict=True) if names.count(old) == 1)
 
 
 def test_a_slug_stays_inside_its_folder(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from planner_cases import (
     GPU,
     MAIN,
+    MODEL,
     OWNERSHIP,
     PER_GPU_H,
     PLAN,
@@ -324,6 +325,16 @@ def test_a_workload_without_residency_may_go_anywhere_beside_one_that_may_not(tm
         "chat": pytest.approx(4 * 1.0 * JAN_4_TO_FEB_4),
         "free": pytest.approx(4 * 0.5 * JAN_4_TO_FEB_4),
     }
+
+
+def test_offers_and_endpoints_that_read_alike_stay_apart(tmp_path: Path) -> None:
+    """A seller called as a repeated one is numbered, and one whose name and region read as another's: a name each."""
+    offers = [on_demand(region=region, limit_units=1) for region in ("eu", "us")]
+    offers += [on_demand(f"rent {number}", limit_units=1) for number in range(4)]
+    endpoints = [api("sells", region=f"{MODEL} eu"), api(f"sells {MODEL}", region="eu")]
+    problem = stated(write(tmp_path, offers=offers, endpoints=endpoints)).problem
+    assert len({offer.name for offer in problem.offers}) == len(problem.offers) == 1 + 6
+    assert len({endpoint.name for endpoint in problem.endpoints}) == len(problem.endpoints) == 2
 
 
 def test_waves_use_what_is_held_first(tmp_path: Path) -> None:
