@@ -20,8 +20,13 @@ _CENT = 0.01
 
 
 def check(solution: Solution) -> tuple[str, ...]:
-    """Every rule the plan breaks: balance, capacity, whole units, terms, stock, sites, endpoints, money to the cent."""
+    """Every rule the plan breaks: balance, capacity, whole units, terms, stock, sites, endpoints, money to the cent.
+
+    A plan for other hours than the problem's is told as such and checked no further.
+    """
     view = _View(solution)
+    if other := tuple(_joined(view)):
+        return other
     families = (
         _signs, _purchases, _stock, _sites, _placement, _balance, _capacity, _on_demand, _warm, _endpoints, _money,
         _bound,
@@ -55,6 +60,21 @@ def _active(view: _View, o: int, m: int) -> float:
         if first <= m < last:
             units += float(view.fleet.buy[o, n])
     return units
+
+
+def _joined(view: _View) -> Iterator[str]:
+    """The hours that were joined stand for the problem's own: epoch, demand and weight, none left out."""
+    blocks, own, place = view.blocks, view.problem.blocks, view.solution.block_of
+    if len(place) != len(own) or len(view.values) != len(blocks) or not np.isin(place, np.arange(len(blocks))).all():
+        yield "hours: the problem's and the plan's do not belong together"
+        return
+    if (blocks.epoch[place] != own.epoch).any():
+        yield "hours: one stands for an hour of another epoch"
+    if (blocks.demand[place] != own.demand).any():
+        yield "hours: one stands for an hour with other demand"
+    weight_h = np.bincount(place, weights=own.weight_h, minlength=len(blocks))
+    if (np.abs(blocks.weight_h - weight_h) > _RELATIVE * weight_h).any():
+        yield "hours: one does not weigh what those weigh that it stands for"
 
 
 def _signs(view: _View) -> Iterator[str]:

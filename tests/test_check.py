@@ -82,11 +82,28 @@ def _unasked(family: str, key: tuple[int, ...]) -> Callable[[Solution], Solution
     return change
 
 
+def _hours(*places: int, kept: tuple[int, ...] = (0, 1), **fields: Array) -> Callable[[Solution], Solution]:
+    """A plan for some of its hours, each standing for the problem's at `places`."""
+
+    def change(solution: Solution) -> Solution:
+        own = solution.blocks
+        blocks = Blocks(*(array[list(kept)] for array in (own.epoch, own.weight_h, own.demand)))
+        hours = replace(solution.hours, values=solution.hours.values[list(kept)])
+        return replace(solution, blocks=replace(blocks, **fields), hours=hours, block_of=np.array(places))
+
+    return change
+
+
 def _stated(**fields: float) -> Callable[[Solution], Solution]:
     return lambda solution: replace(solution, **fields)  # type: ignore[arg-type]
 
 
 BROKEN: tuple[tuple[Callable[[Solution], Solution], str], ...] = (
+    (_hours(0, kept=(0,)), "hours: the problem's and the plan's do not belong together"),
+    (_hours(0, 1, kept=(0,)), "hours: the problem's and the plan's do not belong together"),
+    (_hours(0, 1, epoch=np.array([0, 1])), "hours: one stands for an hour of another epoch"),
+    (_hours(0, 0, kept=(0,)), "hours: one stands for an hour with other demand"),
+    (_hours(0, 1, weight_h=np.array([1.0, 0.5])), "hours: one does not weigh what those weigh that it stands for"),
     (_hour(("unserved", (0,), -50.0)), "hours: a value is negative or not finite"),
     (_buy(2, 1.0), "hourly: bought, but it is not for sale"),
     (_buy(0, 0.5), "server: a purchase is not whole"),
