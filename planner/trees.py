@@ -239,9 +239,12 @@ def nearest(hour: Hour, tree: Tree, asked: Asked, count: int) -> Ints:
 
 
 def bounds(hour: Hour, tree: Tree, asked: Asked) -> Array:
-    """[t] the tree's lower bound on h: in every leaf that of the best prices of any leaf, then the least leaf."""
+    """[t] the tree's lower bound on h: in every leaf that of the best prices of any leaf, then the least leaf.
+
+    A side of a box that no branching made moves with nothing: it ends where the hour's own steps end.
+    """
     own, shift = asked.terms.most, _shift(hour, tree, asked)
-    split_low, split_high = tree.least > 0, np.isfinite(tree.most) & (tree.most < own)
+    split_low, split_high = tree.least > 0, tree.most < tree.most.max(axis=0)
     low = np.where(split_low, np.maximum(tree.least + shift[:, None, :], 0.0), 0.0)
     high = np.minimum(np.where(split_high, tree.most + shift[:, None, :], own), own)
     value = _best(hour, asked, tree.prices, low, high)

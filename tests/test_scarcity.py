@@ -12,6 +12,8 @@ from planner.master import whole_use
 from planner.partition import plane, sketch, unpriced
 from planner.problem import Array, Problem
 from planner.solver import Fleet, replicas_that_fit
+from planner.steps import steps_of
+from planner.trees import Asked, Hour, Terms, bounds, grow, promises
 from planner.units import in_units
 from planner.whole import settle
 
@@ -97,3 +99,22 @@ def test_what_trees_add_holds_for_every_whole_fleet(seed: int) -> None:
                 if one is held:
                     value -= held.beyond_usd * _is_beyond(problem, other, fleet)
                 assert (value <= settled[j].usd_per_h + 1e-5).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_tree_holds_for_hours_that_may_take_what_its_own_could_not(seed: int) -> None:
+    """Grown for an hour without one way to have replicas, it bounds the same hour with it; and the other way round."""
+    problem = in_units(any_problem(seed))
+    hours, steps = Hours(problem), steps_of(problem)
+    solver = Hour(hours, problem.blocks, 0, steps)
+    count, none = len(steps.replicas), np.zeros(len(problem.deployments))
+    usd = np.linspace(0.1, 1.0, count)
+    few = [Terms(usd, np.arange(count) != n, np.zeros(0), none) for n in range(count)]
+    for t in (1, 5):
+        demand, reference = problem.blocks.demand[[t]], np.zeros((1, count))
+        every = [Asked(0, terms, demand, reference) for terms in (*few, Terms(usd, usd > 0, np.zeros(0), none))]
+        trees = [grow(solver, demand[0], asked.terms, reference[0], enough=np.inf, nodes=200) for asked in every]
+        for asked, own in zip(every, trees, strict=True):
+            least = promises(solver, own, asked)[1][0]
+            for tree in trees:
+                assert bounds(solver, tree, asked)[0] <= least + 1e-6
