@@ -164,21 +164,6 @@ def test_ctrl_c_gives_the_best_plan_so_far() -> None:
     assert not [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
 
 
-def test_ctrl_c_is_heard_while_highs_works() -> None:
-    """A signal that comes in the middle of a long solve ends HiGHS in good order; what it found is returned."""
-    from planner.programme import build
-    from planner.solver import solve_programme
-    from planner.units import in_units
-
-    programme = build(in_units(company(hours=300, workloads=3, gpus=4)))
-    timer = threading.Timer(1.5, lambda: signal.raise_signal(signal.SIGINT))
-    timer.start()
-    answer = solve_programme(programme, gap=0.0, time_limit_s=60.0)
-    timer.join()
-    assert answer.stopped
-    assert answer.bound_usd <= answer.cost_usd
-
-
 def test_progress_closes_in() -> None:
     """The bounds told never fall, the plans told never get dearer."""
     told: list[Progress] = []
