@@ -110,7 +110,7 @@ def whole_use(problem: Problem) -> list[int]:
     found = []
     for o, offer in enumerate(problem.offers):
         here = [d for d in problem.deployments if d.pool in offer.covers]
-        if offer.placed == "hour" and offer.bought and not any(d.divisible for d in here):
+        if offer.placed == "hour" and offer.bought and here and not any(d.divisible for d in here):
             found.append(o)
     return found
 

@@ -80,12 +80,13 @@ class Rented:
         return steps_from(problem, [(d, step(problem, d, [problem.offers[o]]), True, o) for o, d in keys], scarce)
 
     def _most(self) -> Array:
+        """[m, o] units that can be on: whole ones where units are whole, however much of one there is beyond."""
         matrix = self.matrix
         most = np.full((len(matrix.constant), len(self.on)), np.inf)
         for r in (*matrix.rows_of("committed"), *matrix.rows_of("on_demand_stock")):
             column = int(np.flatnonzero(matrix.coefficients[r, self.on])[0])
             most[:, column] = np.minimum(most[:, column], matrix.constant[:, r])
-        return most
+        return np.where(self.whole_units, np.floor(most + SLACK), most)
 
     def fractional(self, rented: Array) -> Ints:
         """Blocks in which something that must be whole is not."""

@@ -13,6 +13,7 @@ from planner_problems import company
 import planner.solve as solving
 from planner import whole
 from planner.check import check
+from planner.master import whole_use
 from planner.problem import Blocks, Deployment, Endpoint, Epoch, FixedCharge, Limit, Line, Offer, Pool, Problem
 from planner.rounded import rounded_up
 from planner.solve import Progress, Solution, solve
@@ -95,6 +96,34 @@ def test_no_bound_is_above_the_optimum_and_no_plan_below(seed: int, monkeypatch:
     assert exact.proof == "one programme"
     assert searched.bound_usd <= exact.cost_usd * (1 + 1e-6)
     assert searched.cost_usd >= exact.bound_usd * (1 - 1e-6)
+
+
+def _committed(covers: dict[str, float], existing: float, *, divisible: bool = False) -> Problem:
+    """An hour's request, a GPU-hour on pool p; a commitment in whole units of which some exist; or 40 USD."""
+    spend = Offer("spend", covers, placed="hour", term_epochs=1, committed=(Line("spend", 1.0),), max_units=2.0)
+    return Problem(
+        epochs=(Epoch("now", 1.0),),
+        classes=("chat",),
+        blocks=Blocks(np.array([0]), np.array([1.0]), np.array([[1.0]])),
+        pools=(Pool("p"), Pool("q")),
+        deployments=(Deployment("d", "p", (1.0,), divisible=divisible),),
+        offers=(replace(spend, existing=(existing,)),),
+        unserved_usd_per_request=(40.0,),
+    )
+
+
+def test_less_than_a_whole_unit_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a unit exists of a commitment in whole ones: a plan that uses it is not allowed, searched neither."""
+    exact, searched = both(_committed({"p": 0.5}, 0.5, divisible=True), monkeypatch, 1e-4)
+    assert check(exact) == check(searched) == ()
+    assert exact.cost_usd == pytest.approx(1.0)
+    assert searched.bound_usd <= 1.0 <= searched.cost_usd
+
+
+def test_what_nothing_runs_on_has_no_steps() -> None:
+    """A commitment is used in steps of the replicas in its pools: the master has none for one without."""
+    assert whole_use(_committed({"p": 0.5}, 1.0)) == [0]
+    assert whole_use(_committed({"q": 0.5}, 1.0)) == []
 
 
 def test_whole_units_on_demand_raise_the_bound() -> None:
