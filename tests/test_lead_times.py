@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import doctest
-from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
 from planner_cases import GPU, OWNERSHIP, PER_GPU_H, PLAN, Told, forecast, on_demand, reserved, stated, told, write
 
 from hardware_profiles.faults import InputError
 from planner import horizon
 from planner.acting import calendar_of
-from planner.check import check
 from planner.plan import Purchase
-from planner.problem import Blocks, Deployment, Epoch, Line, Offer, Pool, Problem
-from planner.solve import solve
 
 FLAT = forecast(24, {"chat": 4 * PER_GPU_H})
 """Four GPUs' work in every hour."""
@@ -144,35 +139,3 @@ def test_a_lead_time_of_what_is_there_at_once_is_a_fault(tmp_path: Path) -> None
             "Remedy: write digits with a decimal point."
         ),
     ]
-
-
-@pytest.mark.parametrize("lead", [0, 1, 2])
-@pytest.mark.parametrize("demand", [(1.0, 3.0, 2.0, 1.0), (3.0, 0.0, 3.0, 3.0)])
-def test_the_cheapest_dates_of_signing_are_those_that_enumeration_finds(lead: int, demand: tuple[float, ...]) -> None:
-    """Terms of two epochs at 0.6 against 1.0 by the hour: every way to sign up to three a month, added up by hand."""
-    hours, count = 10.0, len(demand)
-    problem = Problem(
-        epochs=tuple(Epoch(f"m{m}", hours) for m in range(count)),
-        classes=("work",),
-        blocks=Blocks(np.arange(count), np.full(count, hours), np.array(demand)[:, None]),
-        pools=(Pool("p"),),
-        deployments=(Deployment("d", "p", (1.0,)),),
-        offers=(
-            Offer("term", {"p": 1.0}, committed=(Line("rent", 0.6),), term_epochs=2, lead_epochs=lead),
-            Offer("hourly", {"p": 1.0}, placed="hour", bought=False, usage_usd_per_h=1.0),
-        ),
-        unserved_usd_per_request=(100.0,),
-    )
-
-    def usd(signed: tuple[int, ...]) -> float:
-        there = [sum(n for m, n in enumerate(signed) if m + lead <= t < m + lead + 2) for t in range(count)]
-        by_hour = sum(hours * max(0.0, wanted - held) for wanted, held in zip(demand, there, strict=True))
-        return 0.6 * hours * 2 * sum(signed) + by_hour
-
-    useful = range(4)
-    best = min(
-        usd(signed) for signed in product(useful, repeat=count) if not any(signed[count - lead :] if lead else ())
-    )
-    solution = solve(problem, gap=1e-9)
-    assert solution.cost_usd == pytest.approx(best)
-    assert check(solution) == ()
