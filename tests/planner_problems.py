@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from planner.problem import Array, Blocks, Deployment, Endpoint, Epoch, Line, Offer, Pool, Problem
+from planner.problem import Array, Blocks, Deployment, Endpoint, Epoch, FixedCharge, Line, Offer, Pool, Problem
 
 _CLASSES = 3
 
@@ -116,3 +116,70 @@ def _offers(g: int, price: float, hours: int, epochs: int, path: tuple[float, ..
         for term, share in ((12, 0.68), (36, 0.55), (1, 0.85), (6, 0.75))
     ]  # fmt: skip
     return [owned, hourly, *reserved]
+
+
+def mixed(seed: int, hours: int = 12) -> Problem:
+    """Two pools that one to three deployments share, two or three epochs, drawn with `seed`.
+
+    Deployments take one to three GPUs (or divide) and leave some classes out. Servers with a lead time and a residual
+    value, terms that overlap and outlast the horizon, GPUs by the hour, a spend commitment over both pools, an API with
+    limits, GPUs that are there already, price paths, a team, hours of unlike weight, any tail.
+    """
+    rng = np.random.default_rng(seed)
+    classes, epochs = int(rng.integers(2, 4)), int(rng.integers(2, 4))
+    work = rng.uniform(0.05, 0.4, classes)
+    path = tuple(rng.uniform(0.7, 1.2, epochs)) if rng.random() < 0.5 else ()
+    deployments: list[Deployment] = []
+    offers: list[Offer] = []
+    for pool in ("p0", "p1"):
+        for n in range(int(rng.integers(1, 4))):
+            times = [None if rng.random() < 0.35 else float(t) for t in work * rng.uniform(0.6, 1.3, classes)]
+            times[n % classes] = times[n % classes] or float(work[n % classes])
+            size, divides = float(rng.choice([1, 2, 3])), bool(rng.random() < 0.1)
+            deployments.append(Deployment(f"d{n}.{pool}", pool, tuple(times), size, divides))
+        offers += _drawn_offers(rng, pool, epochs, hours, path)
+    if rng.random() < 0.5:
+        offers.append(Offer("spend", {pool: float(rng.uniform(0.6, 1.6)) for pool in ("p0", "p1")}, placed="hour",
+                            term_epochs=int(rng.integers(1, 3)), committed=(Line("spend", 1.0),), max_units=6.0,
+                            usage_usd_per_h=float(rng.choice([0.0, 0.2])), whole=bool(rng.random() < 0.3)))  # fmt: skip
+    usd = tuple(None if rng.random() < 0.2 else float(price) for price in work * rng.uniform(3, 9, classes))
+    few = rng.random() < 0.5
+    api = Endpoint("api", usd, 6.0 if few else None, 30.0 if few else None, tuple(rng.uniform(1, 9, classes)), path)
+    weight_h, epoch = rng.choice([0.5, 1.0, 2.0], hours), np.arange(hours) * epochs // hours
+    return Problem(
+        epochs=tuple(Epoch(f"e{m}", float(weight_h[epoch == m].sum()), 0.95**m) for m in range(epochs)),
+        classes=tuple(f"k{k}" for k in range(classes)),
+        blocks=Blocks(epoch, weight_h, rng.gamma(2.0, 3.0, (hours, classes)) * (rng.random((hours, classes)) < 0.85)),
+        pools=(Pool("p0", float(rng.uniform(0, 0.3))), Pool("p1")),
+        deployments=tuple(deployments),
+        offers=tuple(offers),
+        endpoints=(api,) if rng.random() < 0.8 else (),
+        fixed_charges=(FixedCharge("team", ("own.p0", "own.p1"), 0.4, 9.0),) if rng.random() < 0.5 else (),
+        unserved_usd_per_request=tuple(work * 30),
+        tail=("full", "prorated", "buyout")[int(rng.integers(3))],
+        buyout_share=0.4,
+        end_discount=0.85,
+    )
+
+
+def _drawn_offers(rng: np.random.Generator, pool: str, epochs: int, hours: int, path: tuple[float, ...]) -> list[Offer]:
+    """A server, a term, and GPUs by the hour."""
+    price = rng.uniform(1.5, 3.0)
+    there = tuple(map(float, rng.integers(0, 2, epochs))) if rng.random() < 0.4 else ()
+    worth = tuple(price * hours * share for share in (0.3, 0.2, 0.1, 0.0)) if rng.random() < 0.5 else ()
+    own = Offer(
+        f"own.{pool}", {pool: 1 / float(rng.choice([1, 2, 4]))}, lead_epochs=int(rng.integers(0, 2)), max_units=3.0,
+        upfront=(Line("server", price * hours * rng.uniform(0.4, 1.3)),), existing=there, price_path=path,
+        residual_usd=worth, running_costs_stay=True,
+    )  # fmt: skip
+    term = Offer(
+        f"term.{pool}", {pool: 1 / float(rng.choice([1, 2]))}, upfront=(Line("fee", price * rng.uniform(0, 3)),),
+        committed=(Line("rent", price * rng.uniform(0.5, 0.9)),), term_epochs=int(rng.integers(1, 4)), max_units=5.0,
+        lead_epochs=int(rng.random() < 0.2), price_path=path,
+    )  # fmt: skip
+    hourly = Offer(
+        f"hourly.{pool}", {pool: 1 / float(rng.choice([1, 1, 2, 4]))}, placed="hour", bought=False,
+        usage_usd_per_h=price * float(rng.choice([1, 2, 3])), whole=bool(rng.random() < 0.8), price_path=path,
+        max_units=float(rng.integers(1, 5)) if rng.random() < 0.5 else None,
+    )  # fmt: skip
+    return [own, term, hourly]
