@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+import planner.solve as solving
+from planner import whole
 from planner.check import check
 from planner.problem import Blocks, Deployment, Endpoint, Epoch, Limit, Line, Offer, Pool, Problem
 from planner.solve import Solution, solve
@@ -23,16 +25,12 @@ def _solved(problem: Problem, gap: float = EXACT) -> Solution:
     return solution
 
 
-def test_screening_curve() -> None:
-    """Three technologies against a load-duration curve: 500 coal, 490 gas, 10 shed; objective 14706.1938.
-
-    PyPSA documentation, generation-investment-screening-curve (commit 0209b0e); the closed form cuts the curve at 1 %
-    and at half of the hours. As GPUs: owned, rented, API.
-    """
+def _screening() -> Problem:
+    """Load falls from 1,000 to 0 in 1,001 steps; capital and running costs of coal, gas and load shedding."""
     count = 1001
     position = np.linspace(0, 1, count)
     technologies = {"coal": (15.0, 2.0), "gas": (10.0, 12.0)}
-    problem = Problem(
+    return Problem(
         epochs=(Epoch("year", 1.0),),
         classes=("load",),
         blocks=Blocks(np.zeros(count), np.full(count, 1 / count), (1000 - 1000 * position)[:, None]),
@@ -45,11 +43,28 @@ def test_screening_curve() -> None:
         endpoints=(Endpoint("shedding", (1012.0,)),),
         unserved_usd_per_request=(1e6,),
     )
-    solution = _solved(problem)
+
+
+def test_screening_curve() -> None:
+    """Three technologies against a load-duration curve: 500 coal, 490 gas, 10 shed; objective 14706.1938.
+
+    PyPSA documentation, generation-investment-screening-curve (commit 0209b0e); the closed form cuts the curve at 1 %
+    and at half of the hours. As GPUs: owned, rented, API. Energies and prices are its own too; at the two kinks, where
+    a fleet is just full, its prices (22 and 7) are those of a fleet that may still grow, ours of one that stands.
+    """
+    solution = _solved(_screening())
     assert solution.cost_usd == pytest.approx(14706.193806194067, rel=1e-9)
     assert solution.fleet.buy[:, 0] == pytest.approx([500.0, 490.0], abs=1e-6)
     shed = solution.hours.values[:, solution.hours.matrix.family("api")]
     assert shed.max() == pytest.approx(10.0, abs=1e-6)
+    energy = dict(zip(solution.hours.matrix.columns, solution.blocks.weight_h @ solution.hours.values, strict=True))
+    assert energy["served", (0, 0)] == pytest.approx(374.875125, abs=1e-6)
+    assert energy["served", (0, 1)] == pytest.approx(125.06993, abs=1e-5)
+    assert energy["api", (0, 0)] == pytest.approx(0.054945, abs=1e-6)
+    load, usd = solution.blocks.demand[:, 0], solution.hours.marginal_usd[:, 0]
+    assert usd[load < 499.5] == pytest.approx(2.0)
+    assert usd[(load > 500.5) & (load < 989.5)] == pytest.approx(12.0)
+    assert usd[load > 990.5] == pytest.approx(1012.0)
 
 
 def _melange(price: dict[str, float]) -> Problem:
@@ -78,13 +93,10 @@ def test_melange_with_divisible_load() -> None:
     assert solution.unserved.sum() == 0
 
 
-def test_contract_choice() -> None:
-    """5,000 hours a year: the third of four contracts (552 fixed, 0.312 an hour) at 2,112.
-
-    MasterCruelty/Operational-Research, PLI/Cloud.mod; all four cost 2200, 2240, 2112 and 3200.
-    """
+def _contracts() -> Problem:
+    """5,000 hours of work a year; four contracts of a fixed sum and a price an hour."""
     contracts = ((1560.0, 0.128), (1280.0, 0.192), (552.0, 0.312), (0.0, 0.64))
-    problem = Problem(
+    return Problem(
         epochs=(Epoch("year", 8760.0),),
         classes=("work",),
         blocks=Blocks(np.zeros(2), np.array([5000.0, 3760.0]), np.array([[1.0], [0.0]])),
@@ -97,7 +109,14 @@ def test_contract_choice() -> None:
         ),
         unserved_usd_per_request=(100.0,),
     )  # fmt: skip
-    solution = _solved(problem)
+
+
+def test_contract_choice() -> None:
+    """5,000 hours a year: the third of four contracts (552 fixed, 0.312 an hour) at 2,112.
+
+    MasterCruelty/Operational-Research, PLI/Cloud.mod; all four cost 2200, 2240, 2112 and 3200.
+    """
+    solution = _solved(_contracts())
     assert solution.cost_usd == pytest.approx(2112.0)
     hours = solution.blocks.weight_h @ solution.hours.values[:, solution.hours.matrix.family("on")]
     assert hours == pytest.approx([0.0, 0.0, 5000.0, 0.0])
@@ -230,3 +249,81 @@ def test_on_demand_reservations_and_savings_plans(case: Cloud) -> None:
     solution = _solved(_cloud(case))
     assert solution.cost_usd == pytest.approx(case.cost, abs=1e-6)
     assert solution.unserved.sum() == pytest.approx(0.0, abs=1e-9)
+
+
+PUBLISHED = (
+    ("screening curve", _screening(), 14706.193806194067),
+    ("melange", _melange({"A10G": 1.01, "A100": 3.67}), 4.68),
+    ("contracts", _contracts(), 2112.0),
+    ("servers", _servers(48_000.0), 4 * 400.0 + 22 * 1600.0),
+    *((case.name, _cloud(case), case.cost) for case in CLOUDS),
+)
+
+
+@pytest.mark.parametrize(("problem", "cost"), [row[1:] for row in PUBLISHED], ids=[row[0] for row in PUBLISHED])
+def test_searched_the_published_cost_lies_between(
+    problem: Problem, cost: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most of these are small enough for one programme; searched, no bound is above their cost and no plan below."""
+    monkeypatch.setattr(solving, "SMALL", 0)
+    monkeypatch.setattr(solving, "MEDIUM", 0)
+    monkeypatch.setattr(whole, "_FEW", 0)
+    solution = _solved(problem, 1e-4)
+    assert solution.bound_usd <= cost * (1 + 1e-6)
+    assert solution.cost_usd >= cost * (1 - 1e-6)
+
+
+@dataclass(frozen=True)
+class Market:
+    """One instance: its price by the hour, and reserved for a fee and so many hours at a share of that price."""
+
+    usd_per_h: float
+    fee_usd: float
+    hours: int
+    share: float
+
+
+def _online_usd(market: Market, demand: list[int]) -> float:
+    """What the break-even rule pays, which knows no hour to come.
+
+    It reserves one more as soon as those hours of the last term that one more would have served have cost more than
+    fee / (1 - share) by the hour; then it counts it as if it had been there in them.
+    """
+    usd, reserved = 0.0, [0] * (len(demand) + market.hours)
+    for t, wanted in enumerate(demand):
+        last = range(max(0, t - market.hours + 1), t + 1)
+        while sum(market.usd_per_h for i in last if demand[i] > reserved[i]) > market.fee_usd / (1 - market.share):
+            usd += market.fee_usd
+            for i in range(last.start, t + market.hours):
+                reserved[i] += 1
+        used = min(wanted, reserved[t])
+        usd += market.usd_per_h * (wanted - used + market.share * used)
+    return usd
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_hindsight_beats_the_break_even_rule_by_no_more_than_its_ratio(seed: int, share: float) -> None:
+    """Plan <= online rule <= (2 - share) plan: the rule is (2 - share)-competitive; here it reserves some.
+
+    Wang, Li & Liang, To Reserve or Not to Reserve (arXiv 1305.5608): deterministic algorithm and its ratio.
+    """
+    market, rng = Market(1.0, 2.0, 8, share), np.random.default_rng(seed)
+    demand = [int(n) for n in rng.integers(0, 4, 24) * rng.choice([0, 1], 24, p=[0.1, 0.9])]
+    reserved = Offer(
+        "reserved", {"cloud": 1.0}, placed="hour", term_epochs=market.hours, upfront=(Line("fee", market.fee_usd),),
+        usage_usd_per_h=market.share * market.usd_per_h,
+    )  # fmt: skip
+    hourly = Offer("hourly", {"cloud": 1.0}, placed="hour", bought=False, usage_usd_per_h=market.usd_per_h)
+    problem = Problem(
+        epochs=tuple(Epoch(f"h{i}", 1.0) for i in range(len(demand))),
+        classes=("work",),
+        blocks=Blocks(np.arange(len(demand)), np.ones(len(demand)), np.array(demand, dtype=float)[:, None]),
+        pools=(Pool("cloud"),),
+        deployments=(Deployment("instance", "cloud", (1.0,)),),
+        offers=(reserved, hourly),
+        unserved_usd_per_request=(100.0,),
+    )
+    plan, online_usd = _solved(problem), _online_usd(market, demand)
+    assert plan.cost_usd <= online_usd <= (2 - share) * plan.cost_usd
+    assert online_usd != market.usd_per_h * sum(demand)
