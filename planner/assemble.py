@@ -190,8 +190,8 @@ def _each_can_be_served(
 def _notes(workloads: tuple[CaseWorkload, ...], span: Span) -> Iterable[str]:
     if len(span.epochs) == 1:
         yield (
-            "Demand and prices repeat, so the horizon is one decision: purchases start with it and terms shorter than "
-            "it are renewed through it."
+            "The same few weeks repeat at the same prices, so the horizon is one decision: purchases start with it and "
+            "terms shorter than it are renewed through it. That months cut these weeks differently is not planned for."
         )
     for workload in workloads:
         lost = workload.shapes.residual

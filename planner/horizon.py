@@ -1,8 +1,9 @@
 """How long the plan is, in which steps purchases can start, and how demand grows over it.
 
-While nothing changes from month to month (a forecast that is repeated, constant prices, no lead time), the horizon is
-one epoch: purchases are made at its start, and terms shorter than it are renewed through it. Otherwise every month is
-an epoch. A horizon in hours goes by the same months, the last of them cut where the hours end; terms go by whole ones.
+Where no month differs from another (`alike.py`: a few weeks that are repeated, constant prices, no lead time) the
+horizon is one epoch: purchases are made at its start, and terms shorter than it are renewed through it. Otherwise every
+month is an epoch. A horizon in hours goes by the same months, the last of them cut where the hours end; terms go by
+whole ones.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from planner.alike import changes, repeats, terms_end, waits
 from planner.forecast import Forecast, later, tile
 from planner.planfile import PlanFile
 from planner.prices import PriceBook
@@ -50,14 +52,16 @@ class Span:
     def term_epochs(self, months: int) -> tuple[int, int]:
         """How many epochs a purchase for a term holds, and of how many terms it is made.
 
-        In one epoch a term is renewed until it covers the horizon; what then reaches past it are further epochs.
+        In one epoch a term that is shorter than the horizon divides it and is renewed through it; what reaches past it
+        of a longer one are further epochs.
 
-        >>> Span(datetime(2027, 1, 1), 12, 8760, (Epoch("start", 8760),), 0.0, whole_months=12).term_epochs(5)
-        (4, 3)
+        >>> year = Span(datetime(2027, 1, 1), 12, 8760, (Epoch("start", 8760),), 0.0, whole_months=12)
+        >>> year.term_epochs(6), year.term_epochs(36)
+        ((1, 2), (25, 1))
         """
         if len(self.epochs) > 1:
             return months, 1
-        terms = math.ceil(self.whole_months / months)
+        terms = max(1, self.whole_months // months)
         return 1 + terms * months - self.whole_months, terms
 
     def path(self, trend: SupplyTrend) -> tuple[float, ...]:
@@ -69,7 +73,7 @@ class Span:
 def horizon(forecast: Forecast, plan: PlanFile, book: PriceBook | None = None) -> Span:
     """Calendar months (or hours) from the forecast's start (or `horizon.start`), as one epoch or one per month.
 
-    `book` says whether anything in it has a lead time.
+    `book` says which terms may be signed and whether anything in it has a lead time.
     """
     start = forecast.start
     if plan.horizon.start is not None:
@@ -85,10 +89,21 @@ def horizon(forecast: Forecast, plan: PlanFile, book: PriceBook | None = None) -
         for m in range(count + _MONTHS_PAST)
     ]
     epochs = (*dated[: count - 1], replace(dated[count - 1], hours=lengths[-1], past_h=past_h))
-    repeats = forecast.hours - skipped(forecast, start) < total
-    if repeats and rate == 0 and not _changes(plan) and not _waits(plan, book):
+    if _one_decision(forecast, plan, book, start, epochs):
         epochs = (Epoch("start", total, past_h=past_h),)
     return Span(start, months, total, epochs, rate, tuple(dated[count:]), count)
+
+
+def _one_decision(
+    forecast: Forecast, plan: PlanFile, book: PriceBook | None, start: datetime, epochs: tuple[Epoch, ...]
+) -> bool:
+    """Whether the forecast is shorter than the horizon, and no month of the horizon differs from another."""
+    last = skipped(forecast, start) + round(sum(epoch.hours for epoch in epochs))
+    if forecast.hours >= last or changes(plan):
+        return False
+    if book is not None and (waits(plan, book) or not terms_end(plan, book, epochs)):
+        return False
+    return len(epochs) == 1 or repeats(later(tile(forecast, last)[0], skipped(forecast, start)))
 
 
 def _lengths(start: datetime, months: int, hours: int | None) -> list[int]:
@@ -116,27 +131,6 @@ def over(forecast: Forecast, span: Span) -> tuple[Forecast, tuple[str, ...]]:
     if skip + span.hours > forecast.hours:
         said += f" Where its {forecast.hours} h end, its last whole weeks are repeated."
     return later(tiled, skip), (said,)
-
-
-def _changes(plan: PlanFile) -> bool:
-    """Whether demand or prices change from month to month."""
-    return (
-        plan.price_trends.change
-        or bool(plan.growth.requests_per_year)
-        or any(plan.growth.workloads.values())
-        or bool(plan.commitments or any(f.until or f.arrives for f in plan.fleet))
-    )
-
-
-def _waits(plan: PlanFile, book: PriceBook | None) -> bool:
-    """Whether anything that may be signed arrives later than at once, so that months matter."""
-    if book is None:
-        return False
-    stated = plan.site.lead_time_months
-    leads = [stated] if stated is not None else [own.lead_time_months for own in book.ownership.values()]
-    leads = [] if "buy" in plan.policy.forbid else leads
-    leads += [row.lead_time_months for row in book.offers if row.scheme not in plan.policy.forbid]
-    return any(leads)
 
 
 def grown(forecast: Forecast, span: Span, plan: PlanFile) -> Forecast:
