@@ -7,6 +7,7 @@ horizon is discounted. The unknown is None.
 Format history
     spillway-plan/1 (2026-11-20): first version.
     spillway-plan/1 (2026-11-21): `bound_usd` and `gap` are null where the checker found a fault.
+    spillway-plan/1 (2026-11-28): purchases say what their work would cost otherwise (`without_usd`, `instead`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from planner.plan_parts import (
     Amount,
     Deployed,
     Hidden,
+    Instead,
     Levels,
     Month,
     Price,
@@ -42,8 +44,8 @@ from planner.plan_parts import (
 
 __all__ = [
     "FORMAT", "LAST_PLAN", "SUPPLY_ORDER", "Amount", "Baseline", "Deployed", "Explained", "Hidden", "Hindsight",
-    "Kept", "Levels", "Miss", "Month", "Plan", "Price", "PriceMove", "Purchase", "Scheme", "SeenPoint", "SeenShape",
-    "Sensitivity", "Served", "Since", "Source", "Supply", "Volume", "Way", "read_plan", "write_plan",
+    "Instead", "Kept", "Levels", "Miss", "Month", "Plan", "Price", "PriceMove", "Purchase", "Scheme", "SeenPoint",
+    "SeenShape", "Sensitivity", "Served", "Since", "Source", "Supply", "Volume", "Way", "read_plan", "write_plan",
 ]  # fmt: skip
 
 FORMAT = "spillway-plan/1"

@@ -48,6 +48,17 @@ class Price(Value):
     source: Source
 
 
+class Instead(Value):
+    """Another way to do the work of a purchase, in full and within its limits; present value over the same hours."""
+
+    name: str
+    scheme: Scheme
+    usd: float
+    in_place_of_usd: float
+    """What the bill holds for the work that it would do: of a longer term this purchase and later ones that it would do
+    away with; of a term in place of hours on demand one replica's."""
+
+
 class Purchase(Value):
     """What is bought, rented for a term, or switched on by the hour (then `units` is the most at once)."""
 
@@ -74,6 +85,12 @@ class Purchase(Value):
     """Of a spend commitment: USD per hour that are owed, used or not; `gpus` is then the most that it pays at once."""
     serves_from: str | None = None
     """The epoch in which it begins to supply; None: the one in which it is signed."""
+    without_usd: float | None = None
+    """What the bill would be less without it, before its work is done otherwise: its lines, power of that work, and of
+    fixed charges what only it owes."""
+    instead: tuple[Instead, ...] = ()
+    """The best way of each kind to do its work otherwise, cheapest first for what it would replace; empty where none
+    can, or where what else the plan holds would do it."""
 
 
 class Supply(Value):

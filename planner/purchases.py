@@ -5,28 +5,48 @@ Nothing is decided here: every figure is a sum over the solution.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from planner.attribution import hourly_usd, offer_charges_usd, offer_lines
+from planner.instead import Ways
 from planner.plan import SUPPLY_ORDER, Amount, Purchase, Supply
 from planner.problem import Array
 from planner.supplies import EndpointInfo, OfferInfo
 from planner.told import Told
+from planner.why import why
+from planner.work import by_the_hour, running
 
 
 def purchases(told: Told) -> list[Purchase]:
     """Every purchase by epoch, and what is switched on by the hour, in the order of schemes."""
-    found = []
-    for o, info in enumerate(told.case.offers):
-        if info.offer.placed == "epoch":
-            for m in np.flatnonzero(told.solution.fleet.buy[o]):
-                found.append(_bought(told, o, info, int(m)))
-        elif info.offer.bought:
-            for m in np.flatnonzero(told.solution.fleet.buy[o]):
-                found.append(_committed(told, o, info, int(m)))
-        elif told.done.gpus_held[o].any():
-            found.append(_switched_on(told, o, info))
+    ways = Ways(running(told))
+    found = (_reasoned(told, ways, o, m, purchase) for o, m, purchase in _found(told))
     return sorted(found, key=lambda p: (SUPPLY_ORDER.index(p.scheme), p.epoch, p.offer))
+
+
+def _found(told: Told) -> Iterable[tuple[int, int | None, Purchase]]:
+    """Offer, epoch (None: by the hour) and what is bought."""
+    for o, info in enumerate(told.case.offers):
+        if info.offer.bought:
+            bought = _bought if info.offer.placed == "epoch" else _committed
+            for m in np.flatnonzero(told.solution.fleet.buy[o]):
+                yield o, int(m), bought(told, o, info, int(m))
+        elif info.offer.placed == "hour" and told.done.gpus_held[o].any():
+            yield o, None, _switched_on(told, o, info)
+
+
+def _reasoned(told: Told, ways: Ways, o: int, m: int | None, purchase: Purchase) -> Purchase:
+    """With what its work would cost otherwise, and all of it in words."""
+    if m is not None and told.case.offers[o].offer.placed == "epoch":
+        less = np.zeros_like(told.solution.fleet.buy)
+        less[o, m] = told.solution.fleet.buy[o, m]
+        work = ways.removed(less)
+    else:
+        work = by_the_hour(ways.run, o, m)
+    told_of = purchase.model_copy(update={"without_usd": work.usd, "instead": ways.of(work, o, m)})
+    return told_of.model_copy(update={"why": why(told_of, needed=bool(work.served))})
 
 
 def _bought(told: Told, o: int, info: OfferInfo, m: int) -> Purchase:
@@ -115,7 +135,7 @@ def _purchase(
         source=info.source,
         lead_months=None if info.lead_months is None else info.offer.lead_epochs,
         serves_from=_serves_from(told, info, epoch),
-        why=_why(told, o, use),
+        why="",
     )
 
 
@@ -125,22 +145,6 @@ def _serves_from(told: Told, info: OfferInfo, epoch: str) -> str | None:
     if not info.offer.lead_epochs or epoch not in names:
         return None
     return names[names.index(epoch) + info.offer.lead_epochs]
-
-
-def _why(told: Told, o: int, use: float) -> str:
-    """What all purchases of an offer carry, at what price a million tokens, against the cheapest API for the same."""
-    usd = _offer_usd(told, o)
-    requests = told.weight_h @ told.done.by_offer[o]
-    tokens = float(requests @ told.tokens_per_request) / 1e6
-    if tokens <= 0:
-        return "serves nothing in this plan"
-    said = f"{use:.0%} of its capacity at the SLO is used; {usd / tokens:.3f} USD per million tokens it serves"
-    prices = [[usd if usd is not None else np.inf for usd in e.usd_per_request] for e in told.case.problem.endpoints]
-    cheapest = np.min(prices, axis=0) if prices else np.full(len(requests), np.inf)
-    api = float(requests[requests > 0] @ cheapest[requests > 0])
-    if np.isfinite(api):
-        return f"{said}, where the cheapest API would take {api / tokens:.3f} for the same requests"
-    return f"{said}, and no API sells all of it"
 
 
 def supplies(told: Told) -> list[Supply]:

@@ -19,6 +19,7 @@ from planner.reasons import reasons
 from planner.review import Review
 from planner.sections import none_of
 from planner.solve import Progress
+from planner.why import next_best
 
 
 class Screen:
@@ -87,13 +88,15 @@ def print_checked(checked: Checked) -> None:
 
 def _purchases(plan: Plan) -> Table:
     table = Table(title="What to buy, rent and commit to", title_justify="left")
-    for column in ("what", "GPUs", "from", "USD", "USD per GPU-h", "used", "price as of"):
-        table.add_column(column, justify="left" if column in ("what", "from", "price as of") else "right")
+    words = ("what", "from", "the same work otherwise", "price as of")
+    for column in ("what", "GPUs", "from", "USD", "USD per GPU-h", "used", "the same work otherwise", "price as of"):
+        table.add_column(column, justify="left" if column in words else "right")
     for p in plan.purchases:
         price = "" if p.usd_per_gpu_h is None else f"{p.usd_per_gpu_h:.2f}"
         use = "" if p.utilisation is None else f"{p.utilisation:.0%}"
         as_of = (p.source.as_of or "undated") + (" (stale)" if p.source.stale else "")
-        table.add_row(_text(p.offer), _held(p), _from(p), f"{p.usd:,.0f}", price, use, as_of)
+        other = _text(next_best(p))
+        table.add_row(_text(p.offer), _held(p), _from(p), f"{p.usd:,.0f}", price, use, other, as_of)
     return table
 
 

@@ -17,6 +17,7 @@ from planner.evidence import curves_used, extra_costs, price_book
 from planner.parts import EVIDENCE, PROVEN, Point, Section, Table, first, placed_name, told
 from planner.plan import SUPPLY_ORDER, Baseline, Deployed, Plan, Purchase, Served
 from planner.reasons import reasons
+from planner.why import next_best
 
 
 def total(plan: Plan) -> str:
@@ -100,18 +101,20 @@ def _purchases(plan: Plan) -> Section:
         return Section(title, "Nothing: no GPU is bought, committed to or switched on.")
     rows = [
         (p.offer, label(p.scheme), p.provider, p.gpu, _from(p), _term(p), number(p.units), number(p.gpus),
-         usd(p.usd), usd(p.usd_per_gpu_h), share(p.utilisation))
+         usd(p.usd), usd(p.usd_per_gpu_h), share(p.utilisation), next_best(p))
         for p in plan.purchases
     ]  # fmt: skip
-    columns = ("offer", "scheme", "provider", "GPU", "from", "term", "units", "GPUs", "cost", "per GPU-hour", "used")
+    columns = ("offer", "scheme", "provider", "GPU", "from", "term", "units", "GPUs", "cost", "per GPU-hour", "used",
+               "the same work otherwise")  # fmt: skip
     points = tuple(_bought([p for p in plan.purchases if p.offer == offer])
                    for offer in dict.fromkeys(p.offer for p in plan.purchases))  # fmt: skip
     says = (
         "What to buy, commit to and switch on. Units and GPUs by the hour are the most at once; cost is that of the "
         "horizon without busy power, and per GPU-hour that cost over its hours (both discounted as the bill is); used "
-        "is the share of GPU-hours that work fills at the SLO's capacity."
+        "is the share of GPU-hours that work fills at the SLO's capacity. The same work otherwise: what only this "
+        "purchase carries, in the cheapest other way that could take all of it, at the prices of the same months."
     )
-    return Section(title, says, Table(columns, tuple(rows), words=first(6)), points)
+    return Section(title, says, Table(columns, tuple(rows), words=first(6) | {11}), points)
 
 
 def _from(purchase: Purchase) -> str:
@@ -235,10 +238,11 @@ def _term(purchase: Purchase) -> str:
 
 
 def _bought(same: list[Purchase]) -> Point:
-    """All purchases of one offer: how many and when, why, at what cost and price."""
+    """All purchases of one offer: how many and when, why each, at what cost and price."""
     at = {"start": "from the start", "by the hour": "at most, by the hour"}
     when = ", ".join(f"{number(p.units)} {at.get(p.epoch) or 'in ' + month(p.epoch)}" for p in same)
-    return Point(f"{same[0].offer}: {when}", f"{same[0].why}. Cost: {_cost(same)}. {_source(same[0])}")
+    whys = [p.why if len(same) == 1 else f"In {month(p.epoch)}: {p.why}" for p in same]
+    return Point(f"{same[0].offer}: {when}", f"{'. '.join(whys)}. Cost: {_cost(same)}. {_source(same[0])}")
 
 
 def _cost(purchases: list[Purchase]) -> str:

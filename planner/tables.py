@@ -19,7 +19,7 @@ from hardware_profiles.curve import Value
 from planner.acting import calendar_of, command
 from planner.hourly import HourTable
 from planner.names import csv_safe
-from planner.plan import SUPPLY_ORDER, Amount, Plan, Price, Served, Source, Supply
+from planner.plan import SUPPLY_ORDER, Amount, Plan, Price, Purchase, Served, Source, Supply
 from planner.problem import Array
 
 MOST_ROWS = 400_000
@@ -123,13 +123,19 @@ def _replicas_by_hour(plan: Plan) -> str:
 
 def _purchases(plan: Plan) -> str:
     columns = ("offer", "scheme", "provider", "gpu", "units", "gpus", "epoch", "term_months", "usd", "usd_per_gpu_h",
-               "utilisation", "price_source", "price_as_of", "price_stale", "price_confidence", "why")  # fmt: skip
+               "utilisation", "price_source", "price_as_of", "price_stale", "price_confidence", "without_usd",
+               "next_best", "next_best_usd", "next_best_in_place_of_usd", "why")  # fmt: skip
     rows: Iterable[tuple[Cell, ...]] = (
         (p.offer, p.scheme, p.provider, p.gpu, p.units, p.gpus, p.epoch, p.term_months, p.usd, p.usd_per_gpu_h,
-         p.utilisation, *_source(p.source), p.why)
+         p.utilisation, *_source(p.source), p.without_usd, *_next_best(p), p.why)
         for p in plan.purchases
     )  # fmt: skip
     return table(columns, rows)
+
+
+def _next_best(purchase: Purchase) -> tuple[Cell, ...]:
+    way = purchase.instead[0] if purchase.instead else None
+    return (None,) * 3 if way is None else (way.name, way.usd, way.in_place_of_usd)
 
 
 def _purchase_lines(plan: Plan) -> str:

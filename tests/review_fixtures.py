@@ -16,6 +16,7 @@ from planner.plan import (
     Amount,
     Baseline,
     Deployed,
+    Instead,
     Month,
     Plan,
     Price,
@@ -142,7 +143,14 @@ def hostile_plan() -> Plan:
             "proof": HOSTILE,
             "purchases": tuple(
                 purchase.model_copy(
-                    update={"offer": HOSTILE, "provider": HOSTILE, "gpu": HOSTILE, "why": HOSTILE, "source": source}
+                    update={
+                        "offer": HOSTILE,
+                        "provider": HOSTILE,
+                        "gpu": HOSTILE,
+                        "why": HOSTILE,
+                        "source": source,
+                        "instead": (Instead(name=HOSTILE, scheme="api", usd=2.0, in_place_of_usd=1.0),),
+                    }
                 )
                 for purchase in made.purchases
             ),
@@ -221,7 +229,10 @@ def _purchases() -> tuple[Purchase, ...]:
             usd_per_gpu_h=11.997768,
             utilisation=0.81,
             source=quote,
-            why="81% of its capacity at the SLO is used; 0.310 USD per million tokens it serves",
+            without_usd=130_000.0,
+            instead=(Instead(name="Example API, llama-3-8b", scheme="api", usd=195_000.0, in_place_of_usd=130_000.0),),
+            why="81 % of its capacity at the SLO is used; it costs USD 130,000, and the same work would cost "
+            "USD 195,000 by Example API, llama-3-8b",
         ),
         Purchase(
             offer="Example Cloud 3 months",
@@ -237,7 +248,7 @@ def _purchases() -> tuple[Purchase, ...]:
             usd_per_gpu_h=11.160714,
             utilisation=0.64,
             source=old,
-            why="64% of its capacity at the SLO is used; 0.420 USD per million tokens it serves",
+            why="64 % of its capacity at the SLO is used",
         ),
         Purchase(
             offer="Example Cloud on demand",
@@ -253,7 +264,7 @@ def _purchases() -> tuple[Purchase, ...]:
             usd_per_gpu_h=12.5,
             utilisation=0.9,
             source=quote,
-            why="90% of its capacity at the SLO is used; 0.700 USD per million tokens it serves",
+            why="90 % of its capacity at the SLO is used",
         ),
     )
 

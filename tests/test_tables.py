@@ -30,7 +30,9 @@ def test_tables_hold_the_plans_values() -> None:
     assert made["purchases.csv"].splitlines()[1] == (
         "h100 server of 8,owned,Example Systems,h100-80gb-sxm,1.0,8.0,2027-01,,129000.0,11.997768,0.81,"
         '"https://example.com/h100, a quote by mail",2026-11-01,false,high,'
-        "81% of its capacity at the SLO is used; 0.310 USD per million tokens it serves"
+        '130000.0,"Example API, llama-3-8b",195000.0,130000.0,'
+        '"81 % of its capacity at the SLO is used; it costs USD 130,000, and the same work would cost USD 195,000 by '
+        'Example API, llama-3-8b"'
     )
 
 
