@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,6 +26,10 @@ ForecastPath = Annotated[Path, typer.Argument(help="CSV: timestamp, workload, re
 PlanPath = Annotated[Path | None, typer.Option("--plan", help="plan.toml; default: the one beside the forecast.")]
 Model = Annotated[str | None, typer.Option(help="Model of workloads for which plan.toml names none.")]
 Profiles = Annotated[Path | None, typer.Option(help="Your own curves and facts; they win over the shipped ones.")]
+Capacity = Annotated[
+    Literal["low", "mid", "high"] | None,
+    typer.Option(help="End of the curves' uncertainty to plan with; overrules [policy] capacity."),
+]
 Today = Annotated[str | None, typer.Option(help="Date of the review, YYYY-MM-DD; default: today.")]
 
 
@@ -48,6 +52,7 @@ def solve(
     actuals: Annotated[
         list[Path] | None, typer.Option(help="With --last: usage as CSV, or a bill as FOCUS export; may be repeated.")
     ] = None,
+    capacity: Capacity = None,
     today: Today = None,
 ) -> None:
     """Find the cheapest plan, prove how good it is, and write the review's folder.
@@ -61,7 +66,9 @@ def solve(
         raise InputError(Fault("needs the plan to compare with", "add --last reports/<review>", column="--actuals"))
     since = tuple(actuals or ())
     day = _day(today)
-    wanted = Wanted(forecast, plan, model, profiles, gap, time_limit, day, name, reports, what_if, explain, last, since)
+    wanted = Wanted(
+        forecast, plan, model, profiles, gap, time_limit, day, name, reports, what_if, explain, last, since, capacity
+    )
     with Screen() as screen:
         made = review(wanted, progress=screen.progress, step=screen.step)
     print_review(made)
@@ -70,12 +77,18 @@ def solve(
 
 
 @app.command()
-def check(forecast: ForecastPath, plan: PlanPath = None, model: Model = None, profiles: Profiles = None) -> None:
+def check(
+    forecast: ForecastPath,
+    plan: PlanPath = None,
+    model: Model = None,
+    profiles: Profiles = None,
+    capacity: Capacity = None,
+) -> None:
     """Read everything that `solve` would read and say what was understood; nothing is solved or written."""
     from planner.inputs import check_inputs
     from planner.screen import print_checked
 
-    print_checked(check_inputs(forecast, plan_path=plan, model=model, profiles=profiles))
+    print_checked(check_inputs(forecast, plan_path=plan, model=model, profiles=profiles, capacity=capacity))
 
 
 @app.command()

@@ -15,6 +15,10 @@ MARKET = "market-survey"
 """Stands in the price book where a survey states what sellers take, without naming one."""
 _ALL = 1e-3
 """By what share two counts of what nothing can serve may differ."""
+_OPTIMISTIC = (
+    "GPUs are counted on at the high end of what was measured (capacity = high): the SLO may well be missed with so "
+    "few; plan with --capacity mid before signing."
+)
 _ONE_NUMBER = "the source states one number per latency, so the share of requests inside the SLO is unknown."
 
 
@@ -48,7 +52,8 @@ def warnings(
     supplies: tuple[Supply, ...],
 ) -> tuple[str, ...]:
     """What a reader has to know before signing, most serious first; what is left unserved is told by `unserved`."""
-    said = _doubts(deployments)
+    said = [_OPTIMISTIC] if deployments and case.plan.policy.capacity == "high" else []
+    said += _doubts(deployments)
     for p in purchases:
         if p.provider == MARKET:
             said.append(f"{p.offer}: this is a surveyed market price that nobody quoted; ask sellers for it.")

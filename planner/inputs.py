@@ -18,6 +18,7 @@ from planner.forecast import Forecast, read_forecast
 from planner.matched import Gather, Matched, told
 from planner.planfile import DEFAULT_SLO, PlanFile, Workload, read_planfile, workloads_for
 from planner.prices import PriceBook, read_price_book
+from planner.strain import Band
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +44,13 @@ def check_inputs(
     model: str | None = None,
     profiles: Path | None = None,
     today: date | None = None,
+    capacity: Band | None = None,
     cwd: Path = Path(),
 ) -> Checked:
     """Read the forecast, plan.toml, price book, facts and curves; `InputError` names every fault of every file at once.
 
     Without `plan_path` the plan.toml beside the forecast is read, if there is one. `model` takes the place of the
-    default where plan.toml names none.
+    default where plan.toml names none, `capacity` of what plan.toml says.
     """
     gather = Gather()
     own = gather.read(lambda: user_dir(profiles, cwd))
@@ -72,6 +74,7 @@ def check_inputs(
     if plan is None or book is None or curves is None or facts is None:
         gather.check()
         raise AssertionError("unreachable")
+    plan = plan if capacity is None else plan.with_capacity(capacity)
     names = forecast.workloads if forecast else tuple(plan.workloads)
     specs = gather.read(lambda: workloads_for(plan, names, model=model)) or tuple(Workload() for _ in names)
     matched = Matched(plan, book, curves, facts=facts, asked=model, gather=gather)

@@ -70,6 +70,7 @@ def make_plan(
         checks=faults,
         unserved_requests=float(missed_requests(solution).sum()),
         evidence=max((d.kind for d in running), key=_KINDS.index, default=None),
+        capacity=case.plan.policy.capacity,
         headline=(*wrong, *([] if kept is None else [kept.says]), *first),
         notes=case.notes,
         warnings=(*wrong, *left, *causes(case, solution), *doubts, *spot_risks(case.offers, bought)),

@@ -17,6 +17,13 @@ EVIDENCE = {
     None: "no GPU curve is used",
 }
 
+CAPACITY = {
+    "low": "at the low end of its uncertainty (cautious)",
+    "mid": "in the middle of its uncertainty",
+    "high": "at the high end of its uncertainty (optimistic)",
+    None: "not stated",
+}
+"""How much a plan trusts its curves."""
 
 PROVEN = 5e-6
 """Gap below which a plan is called the cheapest: what is left of it is arithmetic."""

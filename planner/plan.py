@@ -7,7 +7,8 @@ horizon is discounted. The unknown is None.
 Format history
     spillway-plan/1 (2026-11-20): first version.
     spillway-plan/1 (2026-11-21): `bound_usd` and `gap` are null where the checker found a fault.
-    spillway-plan/1 (2026-11-28): purchases say what their work would cost otherwise (`without_usd`, `instead`).
+    spillway-plan/1 (2026-11-28): purchases say what their work would cost otherwise (`without_usd`, `instead`);
+        `capacity` is told, and each measured shape's at both ends.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from planner.plan_parts import (
     Volume,
     Way,
 )
+from planner.strain import Band
 
 __all__ = [
     "FORMAT", "LAST_PLAN", "SUPPLY_ORDER", "Amount", "Baseline", "Deployed", "Explained", "Hidden", "Hindsight",
@@ -75,6 +77,8 @@ class Plan(Value):
     unserved_requests: float
     evidence: Kind | None
     """The worst kind of curve the plan rests on; None when only APIs serve."""
+    capacity: Band | None = None
+    """The end of the curves' uncertainty that GPUs are counted on at; None: an older plan, which does not say."""
     headline: tuple[str, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]

@@ -151,7 +151,10 @@ class SeenShape(Value):
     mode: Literal["open", "closed"] | None
     points: tuple[SeenPoint, ...]
     capacity_per_s: float | None
-    """Requests per second inside the SLO that arrive at random; None: the SLO is not met."""
+    """Requests per second inside the SLO that arrive at random, at the plan's `capacity`; None: the SLO is not met."""
+    capacity_low_per_s: float | None = None
+    """The same at the ends of its 95 % interval, with the optimistic side of the law of arrivals at the high one."""
+    capacity_high_per_s: float | None = None
     knee: float | None
     """The level at which the SLO breaks, or the highest measured one."""
     saturated: bool

@@ -32,6 +32,7 @@ from hardware_profiles.faults import Fault, InputError
 from hardware_profiles.slo import DEFAULT_SLO, Slo
 from planner.hidden_costs import HiddenCosts
 from planner.problem import Tail
+from planner.strain import Band
 from planner.toml_lines import Keys, line_at
 from planner.trends import Name, PriceTrends, Supply
 
@@ -151,8 +152,8 @@ class Site(Value):
 class Policy(Value):
     """[policy]: rules of the house."""
 
-    capacity: Literal["low", "mid", "high"] = "mid"
-    """Which end of the curves' uncertainty to plan with."""
+    capacity: Band = "mid"
+    """Which end of the curves' uncertainty to plan with; `planner solve --capacity` overrules it."""
     forbid: tuple[Supply, ...] = ()
     forbid_providers: tuple[Name, ...] = ()
     forbid_gpus: tuple[Name, ...] = ()
@@ -266,6 +267,10 @@ class PlanFile(Value):
     def source(self) -> PlanSource | None:
         """None when there was no file."""
         return self._source
+
+    def with_capacity(self, band: Band) -> PlanFile:
+        """The same with another end of the curves' uncertainty."""
+        return self.model_copy(update={"policy": self.policy.model_copy(update={"capacity": band})})
 
     def fault(self, what: str, remedy: str, *keys: str | int, value: object = None) -> Fault:
         """A fault at a key of this file, with its line; for whoever finds that a value cannot be used."""

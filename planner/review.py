@@ -24,6 +24,7 @@ from planner.reasons import reasoned
 from planner.report import check_folder, write_review
 from planner.since import read_last, since
 from planner.solve import ImpossibleError, Progress
+from planner.strain import Band
 from planner.whatif import sensitivities
 
 BASELINE_SHARE = 0.5
@@ -54,6 +55,8 @@ class Wanted:
     """Folder of the last review."""
     actuals: tuple[Path, ...] = ()
     """What was asked for and paid since."""
+    capacity: Band | None = None
+    """End of the curves' uncertainty; None: what plan.toml says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +84,7 @@ def review(
         model=wanted.model,
         profiles=wanted.profiles,
         today=wanted.today,
+        capacity=wanted.capacity,
     )
     name = wanted.name or default_name(wanted.today, wanted.forecast)
     folder = wanted.reports / (name if _is_plain(name) else slugs([name])[name])

@@ -13,7 +13,7 @@ from rich.table import Table
 from hardware_profiles.faults import printable
 from planner.amounts import month
 from planner.inputs import Checked
-from planner.parts import Section
+from planner.parts import CAPACITY, Section
 from planner.plan import Plan, Purchase
 from planner.reasons import reasons
 from planner.review import Review
@@ -58,11 +58,15 @@ def print_review(made: Review) -> None:
     for table in (*tables, *([_sensitivities(plan)] if plan.sensitivities else []), *map(_section, reasons(plan))):
         console.print(table)
     console.print(_text(_proof(plan)))
-    console.print(_text(f"Evidence: {plan.evidence or 'no curve is used'}."))
+    console.print(_text(f"Evidence: {_evidence(plan)}."))
     for text in (*plan.warnings, *plan.notes):
         console.print(_text(f"* {text}"))
     folder = made.files[0].parent if made.files else None
     console.print(_text(f"Report: {folder}"))
+
+
+def _evidence(plan: Plan) -> str:
+    return "no curve is used" if plan.evidence is None else f"{plan.evidence}; capacity {CAPACITY[plan.capacity]}"
 
 
 def _proof(plan: Plan) -> str:

@@ -14,7 +14,7 @@ from planner.changes import changes, watch
 from planner.drawing import label
 from planner.economics import by_owner, by_supply, by_workload
 from planner.evidence import curves_used, extra_costs, price_book
-from planner.parts import EVIDENCE, PROVEN, Point, Section, Table, first, placed_name, told
+from planner.parts import CAPACITY, EVIDENCE, PROVEN, Point, Section, Table, first, placed_name, told
 from planner.plan import SUPPLY_ORDER, Baseline, Deployed, Plan, Purchase, Served
 from planner.reasons import reasons
 from planner.why import next_best
@@ -72,6 +72,7 @@ def certainty(plan: Plan) -> Table:
         ("check", "; ".join(plan.checks) or "an independent check of every rule and every amount found nothing wrong"),
         ("worst evidence", EVIDENCE[plan.evidence]),
         ("curves", _curves(plan.deployments)),
+        ("capacity counted on", CAPACITY[plan.capacity]),
         ("prices used", f"{len(dated)}, stale: {', '.join(stale) or 'none'}"),
     ]
     return Table(("", ""), tuple(rows), words=first(2))

@@ -7,7 +7,7 @@ from hardware_profiles.slo import Slo
 from planner.capacity import Capacity, same_shape
 from planner.deployments import CaseDeployment
 from planner.plan import SeenPoint, SeenShape
-from planner.strain import strain
+from planner.strain import Band, strain
 
 
 def seen_shapes(info: CaseDeployment) -> tuple[SeenShape, ...]:
@@ -27,15 +27,17 @@ def _shape(info: CaseDeployment, capacity: Capacity) -> SeenShape:
         cached_tokens=capacity.shape.cached_tokens,
         output_tokens=capacity.shape.output_tokens,
         mode=mode,
-        points=tuple(sorted((_point(point, info.slo) for point in points), key=lambda each: each.level)),
+        points=tuple(sorted((_point(point, info.slo, capacity.band) for point in points), key=lambda each: each.level)),
         capacity_per_s=capacity.rate_per_s,
+        capacity_low_per_s=capacity.rates.low,
+        capacity_high_per_s=capacity.rates.high,
         knee=capacity.load if mode == "closed" else capacity.rate_per_s,
         saturated=capacity.saturated,
     )
 
 
-def _point(point: Point, slo: Slo) -> SeenPoint:
-    seen = strain(point, slo, "mid")
+def _point(point: Point, slo: Slo, band: Band) -> SeenPoint:
+    seen = strain(point, slo, band)
     return SeenPoint(
         throughput_per_s=point.throughput_per_s,
         level=point.load or point.offered_rate_per_s or 0.0,

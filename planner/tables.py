@@ -104,10 +104,11 @@ def _source(source: Source | None) -> tuple[Cell, ...]:
 def _curve_points(plan: Plan) -> str:
     """Every point of the curves that serve, and the knee of its shape."""
     columns = ("deployment", "input_tokens", "cached_tokens", "output_tokens", "mode", "level", "throughput_per_s",
-               "attained", "capacity_per_s", "knee", "saturated")  # fmt: skip
+               "attained", "capacity_per_s", "capacity_low_per_s", "capacity_high_per_s", "knee",
+               "saturated")  # fmt: skip
     rows: Iterable[tuple[Cell, ...]] = (
         (d.name, s.input_tokens, s.cached_tokens, s.output_tokens, s.mode, p.level, p.throughput_per_s, p.attained,
-         s.capacity_per_s, s.knee, s.saturated)
+         s.capacity_per_s, s.capacity_low_per_s, s.capacity_high_per_s, s.knee, s.saturated)
         for d in plan.deployments
         for s in d.shapes
         for p in s.points

@@ -32,12 +32,13 @@ def throughput(plan: Plan) -> Picture | None:
         "Dots are the curve's points, the cross is where the SLO breaks: beyond it the throughput still grows, but too "
         "many requests are too slow. Capacity is lower than the throughput there, because requests arrive at random."
     )
+    says += " From and to: the ends of its 95 % interval."
     if floors:
         says += f" {floors} of {len(rows)} shapes never broke the SLO: their capacity is a floor."
     if missed:
         says += f" {missed} of {len(rows)} shapes miss the SLO at every load."
     columns = ("curve", "shape (tokens)", "measured loads", "most served per second", "SLO breaks at",
-               "capacity per second", "per GPU")  # fmt: skip
+               "capacity per second", "from", "to", "per GPU")  # fmt: skip
     return Picture(
         "throughput",
         "Throughput and where the SLO breaks",
@@ -105,12 +106,13 @@ def _row(deployed: Deployed, shape: SeenShape) -> tuple[str, ...]:
     unit = "in flight" if shape.mode == "closed" else "per second"
     knee = "at every load" if shape.knee is None else f"{number(shape.knee)} {unit}"
     rate = shape.capacity_per_s
+    rates = (rate, shape.capacity_low_per_s, shape.capacity_high_per_s)
     return (
         f"{deployed.model} on {deployed.gpus_per_replica}x {deployed.gpu}",
         _name(shape),
         str(len(shape.points)),
         number(most),
         knee if shape.saturated or shape.knee is None else f"not up to {knee}",
-        "none" if rate is None else number(rate),
+        *("none" if each is None else number(each) for each in rates),
         UNKNOWN if rate is None else number(rate / deployed.gpus_per_replica),
     )

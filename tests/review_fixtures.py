@@ -95,6 +95,7 @@ def plan(name: str = "2026-Q4", workload: str = "assistant", missed: float = 0.0
         proof="one programme over all 1,344 hours; HiGHS proved the bound",
         checks=(),
         unserved_requests=missed,
+        capacity="mid",
         evidence="published",
         headline=(
             *((f"{missed:,.0f} requests cannot be served by anything in the price book.",) if missed else ()),
@@ -339,6 +340,8 @@ def _shapes() -> tuple[SeenShape, ...]:
         mode="closed",
         points=points,
         capacity_per_s=12.5,
+        capacity_low_per_s=11.0,
+        capacity_high_per_s=13.5,
         knee=40.0,
         saturated=True,
     )

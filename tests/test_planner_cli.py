@@ -213,4 +213,25 @@ def test_the_first_screen_says_unserved_work_first(planner: Planner) -> None:
     first = done.out.splitlines()[0]
     assert first == "172,800 requests (50.00%) cannot be served by anything in the price book."
     assert "not possible" in done.out
-    assert f"{MODEL} on 1x l4-24gb" not in done.out.split("Evidence: measured.")[1]
+    assert f"{MODEL} on 1x l4-24gb" not in done.out.split("Evidence: measured; ")[1]
+
+
+@pytest.mark.parametrize(("stated", "asked", "used"), [("", None, "mid"), ("low", "high", "high")])
+def test_the_end_of_the_curves_uncertainty_is_told(planner: Planner, stated: str, asked: str | None, used: str) -> None:
+    """--capacity overrules plan.toml; the plan carries what was used, and high is warned of."""
+    policy = '[policy]\nforbid = ["buy", "api"]\n' + (f'capacity = "{stated}"\n' if stated else "")
+    rows = forecast(24, {"chat": PER_GPU_H})
+    write(planner.folder, plan=PLAN + "[horizon]\nhours = 24\n" + policy, rows=rows, offers=[on_demand()])
+    more = ("--capacity", asked) if asked else ()
+    done = planner("solve", "forecast.csv", "--profiles", "profiles", "--name", "it", "--today", "2026-11-20", *more)
+    assert done.code == 0
+    words = {"low": "at the low end", "mid": "in the middle", "high": "at the high end"}[used]
+    assert f"Evidence: measured; capacity {words} of its uncertainty" in done.out
+    plan = read_plan(planner.folder / "reports/it/plan.json")
+    assert plan.capacity == used
+    assert any("--capacity mid before signing" in warning for warning in plan.warnings) == (used == "high")
+    assert words in (planner.folder / "reports/it/report.md").read_text(encoding="utf-8")
+    (shape, *_) = plan.deployments[0].shapes
+    assert shape.capacity_low_per_s < shape.capacity_high_per_s
+    ends = {"low": shape.capacity_low_per_s, "high": shape.capacity_high_per_s}
+    assert shape.capacity_per_s == pytest.approx(ends.get(used, 2.6 if shape.output_tokens == 200 else 9.0))
