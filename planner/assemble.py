@@ -20,6 +20,7 @@ from planner.forecast import Forecast
 from planner.hidden_costs import orchestrated, with_egress
 from planner.horizon import Span, grown, horizon, over
 from planner.names import slugs
+from planner.owned import staff_notes
 from planner.penalty import penalties
 from planner.planfile import PlanFile, Workload
 from planner.prices import PriceBook
@@ -100,7 +101,7 @@ def assemble(
         offers=tuple(info.offer for info in offers),
         endpoints=tuple(info.endpoint for info in endpoints),
         limits=limits,
-        fixed_charges=staff_charge(book, plan, offers, deployments=found, demand=blocks.demand),
+        fixed_charges=staff_charge(book, plan, offers, span, deployments=found, demand=blocks.demand),
         unserved_usd_per_request=(0.0,) * len(names),
         tail=plan.horizon.tail,
         buyout_share=1.0 if plan.horizon.buyout_share is None else plan.horizon.buyout_share,
@@ -226,6 +227,7 @@ def supply_notes(
         for info in offers
     ):
         yield "Where the price book states no stock, rented GPUs and APIs are assumed to be there when they are wanted."
+    yield from staff_notes(book, plan, offers, span)
     yield from _lead_notes(offers, span)
     yield from _spot_notes(book, plan)
     yield from start_notes(plan.policy.start_minutes, deployments, offers)

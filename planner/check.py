@@ -249,8 +249,9 @@ def recomputed_usd(solution: Solution) -> float:
     active = _View(solution).active
     for charge in problem.fixed_charges:
         units = sum(active[o] for o, offer in enumerate(problem.offers) if offer.name in charge.offers)
-        for epoch, count in zip(problem.epochs, np.atleast_1d(units), strict=True):
-            items.append(charge.usd_per_h * epoch.hours * epoch.discount if count > 0 else 0.0)
+        for m, (epoch, count) in enumerate(zip(problem.epochs, np.atleast_1d(units), strict=True)):
+            owed = count > 0 and m not in charge.waived
+            items.append(charge.usd_per_h * epoch.hours * epoch.discount if owed else 0.0)
     for (o, m), units in np.ndenumerate(solution.fleet.buy):
         if units:
             items += [units * usd for usd in _unit_usd(problem, problem.offers[o], m)]

@@ -1,8 +1,9 @@
 """Owned GPUs: servers that can be bought, what running them costs, the team they need, and what is there already.
 
 Owned GPUs come in whole servers. Idle power is owed at all hours, the rest of the power while a GPU works; what a sale
-brings at the end of the horizon is credited; the team that any owned GPU needs is charged once. A server serves from
-the month in which it arrives (`lead_time_months`), and its running costs begin then.
+brings at the end of the horizon is credited; the team that any owned GPU needs is charged once, and not in months in
+which it is there anyway, for GPUs that are owned already: what these cost is spent and in no plan's bill. A server
+serves from the month in which it arrives (`lead_time_months`), and its running costs begin then.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import date, timedelta
 from planner.horizon import Span
 from planner.most_units import most_units
 from planner.plan import Source
-from planner.planfile import PlanFile
+from planner.planfile import Fleet, PlanFile
 from planner.prices import Ownership, PriceBook, Site
 from planner.problem import Array, Deployment, FixedCharge, Line, Offer
 from planner.supply import MONTH_H, OfferInfo, Place, place_of, source_of, stock_of
@@ -33,17 +34,45 @@ def staff_charge(
     book: PriceBook,
     plan: PlanFile,
     offers: tuple[OfferInfo, ...],
+    span: Span,
     *,
     deployments: tuple[Deployment, ...],
     demand: Array,
 ) -> tuple[FixedCharge, ...]:
-    """The team that owning any GPU at all needs."""
+    """The team that owning any GPU at all needs, in months in which it is not there already."""
     owned = tuple(info.offer for info in offers if info.scheme == "owned")
-    usd = site_of(book, plan).staff_usd_per_month
-    if not owned or not usd:
+    usd, there = site_of(book, plan).staff_usd_per_month, _team_there(plan, span)
+    if not owned or not usd or len(there) == len(span.epochs):
         return ()
     most = most_units(owned, deployments, demand)
-    return (FixedCharge("staff", tuple(offer.name for offer in owned), usd / MONTH_H, most),)
+    return (FixedCharge("staff", tuple(offer.name for offer in owned), usd / MONTH_H, most, there),)
+
+
+def staff_notes(book: PriceBook, plan: PlanFile, offers: tuple[OfferInfo, ...], span: Span) -> Iterable[str]:
+    """That a team which is there already is not charged, where more could be bought."""
+    usd, there = site_of(book, plan).staff_usd_per_month, _team_there(plan, span)
+    if usd and there and any(info.scheme == "owned" for info in offers):
+        months = "" if len(there) == len(span.epochs) else f" in {len(there)} of {len(span.epochs)} months"
+        yield (
+            f"The team for owned GPUs is there already{months}, for the fleet, so what is bought beside it is not "
+            "charged with it; staff_usd_per_gpu_month in [site] states what more GPUs need."
+        )
+
+
+def _team_there(plan: PlanFile, span: Span) -> frozenset[int]:
+    """Epochs in which GPUs that are owned already need the team anyway."""
+    mine = [_there(fleet, span) for fleet in plan.fleet if fleet.kind == "owned"]
+    return frozenset(m for months in mine for m, there in enumerate(months) if there)
+
+
+def _there(fleet: Fleet, span: Span) -> list[bool]:
+    """Whether it is there through all of each epoch."""
+    end, found = span.start, []
+    for epoch in span.epochs:
+        begin, end = end, end + timedelta(hours=epoch.hours)
+        arrived = fleet.arrives is None or begin.date() >= fleet.arrives
+        found.append(arrived and (fleet.until is None or end.date() <= fleet.until))
+    return found
 
 
 def lead_months(own: Ownership, plan: PlanFile) -> float | None:
@@ -107,13 +136,8 @@ def existing(book: PriceBook, plan: PlanFile, span: Span, places: tuple[Place, .
         place = place_of(fleet, plan, places)
         if place is None:
             continue
-        end, units = span.start, []
-        for epoch in span.epochs:
-            begin, end = end, end + timedelta(hours=epoch.hours)
-            there = fleet.arrives is None or begin.date() >= fleet.arrives
-            stays = fleet.until is None or end.date() <= fleet.until
-            units.append(float(fleet.gpus) if there and stays else 0.0)
-        offer = Offer("", {place.pool: 1.0}, bought=False, existing=tuple(units))
+        units = tuple(float(fleet.gpus) if there else 0.0 for there in _there(fleet, span))
+        offer = Offer("", {place.pool: 1.0}, bought=False, existing=units)
         source = Source(text="plan.toml", as_of=None, stale=False)
         label = f"{fleet.gpu} {fleet.kind} already"
         mine = fleet.kind == "owned"

@@ -159,13 +159,15 @@ class Limit:
 class FixedCharge:
     """USD per hour owed in every epoch in which any unit of these offers is active (a team that runs owned GPUs).
 
-    `most_units` is how many units can be active together; it keeps the programme's relaxation tight.
+    `most_units` is how many units can be active together; it keeps the programme's relaxation tight. In the epochs of
+    `waived` it is owed whatever is decided (the team runs GPUs that are there already), so no plan is charged with it.
     """
 
     name: str
     offers: tuple[str, ...]
     usd_per_h: float
     most_units: float
+    waived: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,7 +244,8 @@ class Problem:
 
     def fixed_usd(self, charge: FixedCharge, epoch: int) -> float:
         """Present value of a fixed charge in an epoch in which it is owed."""
-        return charge.usd_per_h * self.epochs[epoch].hours * self.epochs[epoch].discount
+        owed = 0.0 if epoch in charge.waived else charge.usd_per_h
+        return owed * self.epochs[epoch].hours * self.epochs[epoch].discount
 
     def unit_cost(self, offer: Offer, bought_in: int) -> tuple[tuple[str, float], ...]:
         """Present value in USD by line of buying one unit of `offer` in epoch `bought_in`; residual value is negative.

@@ -129,6 +129,20 @@ def test_the_team_is_paid_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [line.name for line in rented.plan.lines] == ["on demand"]
 
 
+@pytest.mark.parametrize(("arrives", "months"), [("", 0), ("arrives = 2027-02-04\n", 1)])
+def test_a_team_that_is_there_is_not_charged_again(tmp_path: Path, arrives: str, months: int) -> None:
+    """Beside a GPU that is owned already a server is bought without its team, but for January without that GPU."""
+    fleet = f'[[fleet]]\ngpu = "{GPU}"\ngpus = 1\n{arrives}'
+    plan = PLAN + "[horizon]\nmonths = 3\n" + only("buy") + fleet
+    answer = told(write(tmp_path, plan=plan, rows=FLAT))
+    assert the(answer, "owned").units == 1
+    bill = {line.name: line.usd for line in answer.plan.lines}
+    assert bill.get("staff", 0.0) == pytest.approx(1460 * 12 / YEAR * 31 * 24 * months)
+    assert answer.plan.checks == ()
+    (note,) = (note for note in answer.plan.notes if note.startswith("The team for owned GPUs is there already"))
+    assert (" in 2 of 3 months" in note) == bool(months)
+
+
 def test_a_sale_at_the_end_is_worth_less_today(tmp_path: Path) -> None:
     """At 8 % a year 60 % of the price after twelve months counts as 0.6 / 1.08."""
     plan = PLAN + "[horizon]\ndiscount_rate_per_year = 0.08\n" + only("buy")
