@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import TracebackType
 from typing import Self
 
@@ -43,8 +44,17 @@ class Screen:
 
     def progress(self, at: Progress) -> None:
         """Bound, plan and gap."""
-        gap = (at.plan_usd - at.bound_usd) / at.plan_usd if at.plan_usd else 0.0
-        self._status.update(f"solving: bound {at.bound_usd:,.0f}, plan {at.plan_usd:,.0f} USD, gap {gap:.2%}")
+        self._status.update(f"solving: {standing(at)}")
+
+
+def standing(at: Progress) -> str:
+    """Where a search stands, in words; what it does not have yet is not a number."""
+    bound = f"bound USD {at.bound_usd:,.0f}" if math.isfinite(at.bound_usd) else "no bound yet"
+    plan = f"plan USD {at.plan_usd:,.0f}" if math.isfinite(at.plan_usd) else "no plan yet"
+    if not (math.isfinite(at.bound_usd) and math.isfinite(at.plan_usd)):
+        return f"{bound}, {plan}"
+    gap = max(0.0, at.plan_usd - at.bound_usd) / at.plan_usd if at.plan_usd else 0.0
+    return f"{bound}, {plan}, gap {gap:.2%}"
 
 
 def print_review(made: Review) -> None:
