@@ -42,7 +42,14 @@ def solve(
     name: Annotated[str | None, typer.Option(help="Name of the review; default: quarter and forecast.")] = None,
     reports: Annotated[Path, typer.Option(help="Folder in which the review's folder is written.")] = Path("reports"),
     gap: Annotated[float, typer.Option(min=0.0, max=1.0, help="Gap to prove, a share.")] = 0.005,
-    time_limit: Annotated[float, typer.Option(min=1.0, help="Seconds to search for the plan.")] = 60.0,
+    time_limit: Annotated[
+        float,
+        typer.Option(
+            min=1.0,
+            help="Seconds of one search for a plan. It is made again where offers tie hours together or work is left "
+            "out; comparing strategies takes up to as long again.",
+        ),
+    ] = 60.0,
     what_if: Annotated[bool, typer.Option("--what-if", help="Also move the main figures and solve again.")] = False,
     explain: Annotated[
         bool,
