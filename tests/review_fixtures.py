@@ -345,7 +345,8 @@ def _shapes() -> tuple[SeenShape, ...]:
         knee=40.0,
         saturated=True,
     )
-    floor = {"output_tokens": 512.0, "points": points[:3], "capacity_per_s": 9.5, "knee": 32.0, "saturated": False}
+    floor = {"output_tokens": 512.0, "points": points[:3], "capacity_per_s": 9.5, "knee": 32.0, "saturated": False,
+             "capacity_low_per_s": None, "capacity_high_per_s": 9.9}  # fmt: skip
     return (knee, knee.model_copy(update=floor))
 
 

@@ -154,8 +154,8 @@ def test_the_knee_is_on_the_curve() -> None:
     picture = throughput(plan())
     assert picture is not None
     assert [row[1:] for row in picture.table.rows] == [
-        ("1,024 / 128", "4", "16", "40 in flight", "12.5", "12.5"),
-        ("1,024 / 512", "3", "14", "not up to 32 in flight", "9.5", "9.5"),
+        ("1,024 / 128", "4", "16", "40 in flight", "12.5", "11", "13.5", "12.5"),
+        ("1,024 / 512", "3", "14", "not up to 32 in flight", "9.5", "none", "9.9", "9.5"),
     ]
     assert "1 of 2 shapes never broke the SLO" in picture.says
     lines = throughput_picture(plan()).axes[0].lines

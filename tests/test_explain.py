@@ -56,13 +56,13 @@ def test_without_a_supply_the_plan_is_dearer_by_what_takes_its_place(tmp_path: P
 
 
 def test_each_purchase_says_what_the_plan_would_be_without_it(tmp_path: Path) -> None:
-    """Beside what its tokens cost: how much dearer, and what would take its place."""
+    """Beside what its work would cost otherwise: how much dearer, and what would take its place; here they agree."""
     path = write(tmp_path, plan=PLAN + RENTED, rows=FLAT, offers=[on_demand(), reserved(usd=0.6)])
     found, plan = explained(path)
     (purchase,) = reasoned(plan, found).purchases
     assert purchase.why == (
-        "100% of its capacity at the SLO is used; 0.069 USD per million tokens it serves, and no API sells all of it; "
-        f"without it the plan is USD 14,016 dearer ({GPU} on demand at rent +100 % of tokens)"
+        "100 % of its capacity at the SLO is used; it costs USD 21,024, and the same work would cost USD 35,040 on "
+        f"{GPU} on demand at rent; without it the plan is USD 14,016 dearer ({GPU} on demand at rent +100 % of tokens)"
     )
 
 
