@@ -14,6 +14,7 @@ import numpy as np
 
 from hardware_profiles.curve import Curve
 from hardware_profiles.faults import Fault, InputError
+from planner.caps import limits_of, uncounted, unknown
 from planner.contradictions import contradictions
 from planner.deployments import CaseDeployment, CaseWorkload, deployments_for, stated
 from planner.forecast import Forecast
@@ -24,7 +25,7 @@ from planner.owned import staff_notes
 from planner.penalty import penalties
 from planner.planfile import PlanFile, Workload
 from planner.prices import PriceBook
-from planner.problem import Array, Blocks, Deployment, Limit, Problem
+from planner.problem import Array, Blocks, Deployment, Problem
 from planner.rented import rented_rows, spot_allowed
 from planner.shapes import shape_classes
 from planner.starting import start_notes
@@ -88,8 +89,8 @@ def assemble(
     tokens = tuple(shape.input_tokens + shape.output_tokens for _, shape in shapes)
     endpoints = tuple(replace(e, endpoint=with_egress(e.endpoint, tokens, plan.hidden_costs)) for e in endpoints)
     _each_can_be_served(workloads, found, endpoints, missing)
-    limits = _limits(plan, offers)
-    if impossible := tuple(contradictions(plan, span.epochs, offers, limits)):
+    limits = limits_of(plan, offers)
+    if impossible := (*unknown(plan, offers), *contradictions(plan, span.epochs, offers, limits)):
         raise InputError(*impossible)
     blocks = _blocks(span, workloads)
     problem = Problem(
@@ -110,7 +111,7 @@ def assemble(
         end_discount=(1 + span.rate) ** (-span.months / 12),
     )
     problem = replace(problem, unserved_usd_per_request=penalties(problem, workloads, offers))
-    told = (*noted, *forecast.notes, *cut, *_notes(workloads, span), *_idle(plan, used))
+    told = (*noted, *forecast.notes, *cut, *_notes(workloads, span), *_idle(plan, used), *uncounted(plan, offers))
     notes = (*told, *missing, *supply_notes(book, plan, deployments, known, span))
     return Case(problem, whole, plan, span, workloads, deployments, offers, endpoints, notes, (), today)
 
@@ -151,17 +152,6 @@ def _blocks(span: Span, workloads: tuple[CaseWorkload, ...]) -> Blocks:
     bounds = np.cumsum([epoch.hours for epoch in span.epochs])
     epoch = np.searchsorted(bounds, np.arange(span.hours), side="right")
     return Blocks(epoch, np.ones(span.hours), demand)
-
-
-def _limits(plan: PlanFile, offers: tuple[OfferInfo, ...]) -> tuple[Limit, ...]:
-    owned = [info for info in offers if info.owned]
-    found = []
-    if owned and plan.policy.max_owned_gpus is not None:
-        gpus = {info.offer.name: info.gpus_per_unit for info in owned}
-        found.append(Limit("owned_gpus", gpus, float(plan.policy.max_owned_gpus)))
-    if owned and plan.site.max_kw is not None:
-        found.append(Limit("site_kw", {info.offer.name: info.kw_per_unit for info in owned}, plan.site.max_kw))
-    return tuple(found)
 
 
 def _each_can_be_served(

@@ -10,13 +10,10 @@ import math
 from collections.abc import Iterable
 
 from hardware_profiles.faults import Fault
+from planner.caps import CAPS
 from planner.planfile import PlanFile
 from planner.problem import Epoch, Limit
 from planner.supply import OfferInfo
-
-RULES = {"owned_gpus": ("policy", "max_owned_gpus"), "site_kw": ("site", "max_kw")}
-"""The key of plan.toml behind each limit of the problem."""
-_SAID = {"owned_gpus": "{:,.6g} GPUs are owned already", "site_kw": "GPUs that are owned already draw {:,.6g} kW"}
 
 
 def contradictions(
@@ -30,8 +27,8 @@ def contradictions(
         ]
         over = [m for m, amount in enumerate(used) if amount > limit.cap * (1 + 1e-9)]
         if over:
-            most = max(used)
+            most, cap = max(used), CAPS[limit.name]
             later = f" from {epochs[over[0]].name} on" if over[0] else ""
-            what = f"{_SAID[limit.name].format(most)}{later}, {most - limit.cap:,.6g} more than it allows"
+            what = f"{cap.said.format(f'{most:,.6g}')}{later}, {most - limit.cap:,.6g} more than it allows"
             remedy = f"write {math.ceil(most)} or more, or take GPUs out of [[fleet]]"
-            yield plan.fault(what, remedy, *RULES[limit.name], value=f"{limit.cap:g}")
+            yield plan.fault(what, remedy, *cap.keys, value=f"{limit.cap:g}")

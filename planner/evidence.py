@@ -11,6 +11,7 @@ _EXTRA = (
     ("staff", ("staff", "staff per GPU"), "people who run owned GPUs"),
     ("repairs and support", ("repairs", "support"), "GPUs that fail, maintenance contracts"),
     ("network", ("network",), "switches, cabling, insurance on the way"),
+    ("spares", ("spares",), "servers on the shelf, for those that fail"),
     ("rack", ("rack", "colocation"), "floor space, cooling and feed for owned servers"),
     ("power", ("idle power", "busy power"), "of owned GPUs, times the building's overhead"),
     (

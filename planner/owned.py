@@ -1,14 +1,16 @@
 """Owned GPUs: servers that can be bought, what running them costs, the team they need, and what is there already.
 
-Owned GPUs come in whole servers. Idle power is owed at all hours, the rest of the power while a GPU works; what a sale
-brings at the end of the horizon is credited; the team that any owned GPU needs is charged once, and not in months in
-which it is there anyway, for GPUs that are owned already: what these cost is spent and in no plan's bill. A server
-serves from the month in which it arrives (`lead_time_months`), and its running costs begin then.
+Owned GPUs come in whole servers; of spares a share of each is bought on top, and sold with it. Idle power is owed at all
+hours, the rest of the power while a GPU works; what a sale brings at the end of the horizon is credited; the team that
+any owned GPU needs is charged once, and not in months in which it is there anyway, for GPUs that are owned already: what
+these cost is spent and in no plan's bill. A server serves from the month in which it arrives (`lead_time_months`), and
+its running costs begin then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date, timedelta
 
 from planner.horizon import Span
@@ -20,7 +22,8 @@ from planner.problem import Array, Deployment, FixedCharge, Line, Offer
 from planner.supply import MONTH_H, OfferInfo, Place, place_of, source_of, stock_of
 
 _FIGURES = (
-    "power_usd_per_kwh", "pue", "colocation_usd_per_kw_month", "staff_usd_per_month", "staff_usd_per_gpu_month"
+    "power_usd_per_kwh", "pue", "colocation_usd_per_kw_month", "staff_usd_per_month", "staff_usd_per_gpu_month",
+    "spares_share",
 )  # fmt: skip
 
 
@@ -86,7 +89,9 @@ def owned(book: PriceBook, plan: PlanFile, span: Span, today: date, place: Place
     own, site = book.ownership[place.gpu], site_of(book, plan)
     gpus = float(own.gpus_per_server)
     idle_w = own.busy_w if own.idle_w is None else own.idle_w
-    upfront = {"GPU purchase": own.gpu_usd, "chassis": own.chassis_usd, "network": own.network_usd}
+    spares = own.spares_usd(site)
+    upfront = {"GPU purchase": own.gpu_usd, "chassis": own.chassis_usd, "network": own.network_usd, "spares": spares}
+    capital_usd = sum(upfront.values())
     committed = {
         "repairs": (own.failures_per_year or 0.0) * own.gpu_usd / 8760,
         "support": (own.support_usd_per_month or 0.0) / MONTH_H,
@@ -106,7 +111,7 @@ def owned(book: PriceBook, plan: PlanFile, span: Span, today: date, place: Place
         upfront=tuple(Line(name, usd * gpus) for name, usd in upfront.items() if usd),
         committed=tuple(Line(name, usd * gpus) for name, usd in committed.items() if usd),
         running_costs_stay=True,
-        residual_usd=tuple(own.capital_usd * gpus * own.residual_share(age) for age in ages),
+        residual_usd=tuple(capital_usd * gpus * own.residual_share(age) for age in ages),
     )
     return OfferInfo(
         offer,
@@ -116,9 +121,10 @@ def owned(book: PriceBook, plan: PlanFile, span: Span, today: date, place: Place
         own.gpu,
         gpus,
         None,
-        own.capital_usd / (MONTH_H * own.life_months) + sum(committed.values()),
+        capital_usd / (MONTH_H * own.life_months) + sum(committed.values()),
         source_of(own, today),
         kw_per_unit=own.provisioned_w / 1000 * gpus,
+        rack_units_per_unit=None if own.rack_units is None else own.rack_units * gpus,
         owned=True,
         lead_months=lead,
     )
@@ -141,7 +147,7 @@ def existing(book: PriceBook, plan: PlanFile, span: Span, places: tuple[Place, .
         source = Source(text="plan.toml", as_of=None, stale=False)
         label = f"{fleet.gpu} {fleet.kind} already"
         mine = fleet.kind == "owned"
-        kw = book.ownership[fleet.gpu].provisioned_w / 1000 if mine and fleet.gpu in book.ownership else 0.0
-        yield OfferInfo(
-            offer, label, "existing", "yours", fleet.gpu, 1.0, None, 0.0, source, kw_per_unit=kw, owned=mine
-        )
+        info = OfferInfo(offer, label, "existing", "yours", fleet.gpu, 1.0, None, 0.0, source, owned=mine)
+        if mine and (own := book.ownership.get(fleet.gpu)) is not None:
+            info = replace(info, kw_per_unit=own.provisioned_w / 1000, rack_units_per_unit=own.rack_units)
+        yield info

@@ -47,6 +47,8 @@ class Ownership(Value):
     """(months since purchase, share of the capital that a sale would bring), straight lines between."""
     provisioned_w: Positive
     busy_w: Positive
+    rack_units: Positive | None = None
+    """Height in the rack (1 U = 44.45 mm); None: unknown, and `max_rack_units` then asks for it."""
     idle_w: NonNegative | None = None
     """None: unknown; busy power is then to be assumed at all hours."""
     support_usd_per_month: NonNegative | None = None
@@ -69,6 +71,10 @@ class Ownership(Value):
     def capital_usd(self) -> float:
         """What is paid for one GPU's worth of servers and network."""
         return self.gpu_usd + self.chassis_usd + self.network_usd
+
+    def spares_usd(self, site: Site) -> float:
+        """What the spares of one GPU cost: they lie on a shelf, so they take no network, power or rack."""
+        return (site.spares_share or 0.0) * (self.gpu_usd + self.chassis_usd)
 
     @property
     def as_of(self) -> date | None:
@@ -113,6 +119,8 @@ class Site(Value):
     """For owning any GPU at all."""
     staff_usd_per_gpu_month: NonNegative | None = None
     """On top, for each."""
+    spares_share: Share | None = None
+    """Servers on the shelf per server in the rack; None: none."""
     evidence: dict[str, Evidence] = Field(default_factory=dict)
     file: str = ""
     line: int | None = None
@@ -130,6 +138,7 @@ def ownership_lines(own: Ownership, site: Site, months: float, busy_share: float
     """USD per GPU-hour of owning a GPU for `months` and then selling it, by line; money now equals money later.
 
     capital   = capital x (1 - residual_share(months)) / (months x 730)
+    spares    = spares_share x (gpu + chassis) x (1 - residual_share(months)) / (months x 730)
     repairs   = failures_per_year x gpu_usd / 8760
     support   = support_usd_per_month / 730
     power     = (idle + busy_share x (busy - idle)) / 1000 x pue x power_usd_per_kwh   (idle = busy where unknown)
@@ -138,8 +147,10 @@ def ownership_lines(own: Ownership, site: Site, months: float, busy_share: float
     """
     idle_w = own.busy_w if own.idle_w is None else own.idle_w
     draw_w = idle_w + busy_share * (own.busy_w - idle_w)
+    lost = (1 - own.residual_share(months)) / (months * HOURS_PER_MONTH)
     return {
-        "capital": own.capital_usd * (1 - own.residual_share(months)) / (months * HOURS_PER_MONTH),
+        "capital": own.capital_usd * lost,
+        "spares": own.spares_usd(site) * lost,
         "repairs": (own.failures_per_year or 0.0) * own.gpu_usd / HOURS_PER_YEAR,
         "support": (own.support_usd_per_month or 0.0) / HOURS_PER_MONTH,
         "power": draw_w / 1000 * site.pue * site.power_usd_per_kwh,
@@ -152,7 +163,8 @@ def ownership_usd_per_gpu_h(own: Ownership, site: Site, months: float, busy_shar
     """The sum of `ownership_lines`.
 
     36,500 USD kept for 50 months of 730 hours, sold for nothing: 1.00 an hour. 1 kW busy at PUE 1.5 and 0.10 USD: 0.15.
-    Floor space for 1 kW at 146 USD a month: 0.20. Four in a hundred GPUs of 21,900 USD replaced a year: 0.10.
+    Floor space for 1 kW at 146 USD a month: 0.20. Four in a hundred GPUs of 21,900 USD replaced a year: 0.10. A tenth
+    of GPU and chassis (32,850 USD) on the shelf: 3,285 USD over the same 36,500 hours, 0.09.
 
     >>> own = Ownership(gpu="x", gpus_per_server=8, gpu_usd=21_900, chassis_usd=10_950, network_usd=3_650,
     ...                 life_months=50, residual=((0, 1), (50, 0)), provisioned_w=1000, busy_w=1000, idle_w=400,
@@ -162,6 +174,8 @@ def ownership_usd_per_gpu_h(own: Ownership, site: Site, months: float, busy_shar
     1.45
     >>> round(ownership_usd_per_gpu_h(own, site, 50, busy_share=0.0), 9)  # idle: 0.6 kW less, 0.09 USD
     1.36
+    >>> round(ownership_usd_per_gpu_h(own, site.model_copy(update={"spares_share": 0.1}), 50), 9)
+    1.54
     """
     return sum(ownership_lines(own, site, months, busy_share).values())
 

@@ -143,10 +143,14 @@ class Site(Value):
     """Paid while at least one GPU is owned."""
     staff_usd_per_gpu_month: NonNegative | None = None
     """On top, for each."""
+    spares_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Spare servers on the shelf per server that is bought."""
     lead_time_months: Annotated[float, Field(ge=0, le=60)] | None = None
     """From signing a server to its first hour of service, rounded up to whole months."""
     max_kw: Positive | None = None
     """IT power that the site can feed; None: no limit."""
+    max_rack_units: Positive | None = None
+    """Rack units that the site has for servers; None: no limit."""
 
 
 class Policy(Value):

@@ -134,7 +134,7 @@ def _decided(
     try:
         found = decide(case, gap=wanted.gap, time_limit_s=wanted.time_limit_s, progress=progress)
     except ImpossibleError as error:
-        remedy = "loosen max_owned_gpus or max_kw in plan.toml, or give a longer --time-limit"
+        remedy = "loosen max_owned_gpus, max_kw or max_rack_units in plan.toml, or give a longer --time-limit"
         raise InputError(Fault(str(error), remedy)) from None
     step("comparing with what is there and the last plan")
     limit_s = wanted.time_limit_s * KEEP_SHARE

@@ -16,6 +16,7 @@ import numpy as np
 from hardware_profiles.slo import Slo
 from planner.assemble import Case, assemble
 from planner.attribution import carried
+from planner.caps import CAPS
 from planner.inputs import Checked
 from planner.planfile import PlanFile, Workload
 from planner.solve import Solution
@@ -46,12 +47,10 @@ def _policies(checked: Checked, case: Case) -> Iterable[Rule]:
         for name in names:
             rest = tuple(other for other in names if other != name)
             changes.append((f"policy.{key} {name}", {"policy": policy.model_copy(update={key: rest})}))
-    if policy.max_owned_gpus is not None:
-        lifted = policy.model_copy(update={"max_owned_gpus": None})
-        changes.append((f"policy.max_owned_gpus {policy.max_owned_gpus}", {"policy": lifted}))
-    if plan.site.max_kw is not None:
-        lifted_site = plan.site.model_copy(update={"max_kw": None})
-        changes.append((f"site.max_kw {plan.site.max_kw:g}", {"site": lifted_site}))
+    for cap in CAPS.values():
+        if (most := cap.of(plan)) is not None:
+            lifted = getattr(plan, cap.table).model_copy(update={cap.key: None})
+            changes.append((f"{'.'.join(cap.keys)} {most:g}", {cap.table: lifted}))
     for at, stock in enumerate(plan.stock):
         what = " ".join(filter(None, (stock.provider, stock.gpu, stock.kind)))
         rest_of = (*plan.stock[:at], *plan.stock[at + 1 :])

@@ -41,8 +41,9 @@ class OfferInfo:
     term_months: int | None
     usd_per_gpu_h: float
     source: Source
-    kw_per_unit: float = 0.0
-    """Of the site's power that it takes, owned units only."""
+    kw_per_unit: float | None = None
+    rack_units_per_unit: float | None = None
+    """Of the site's power and rack space that it takes, owned units only; None: nobody states it."""
     owned: bool = False
     """Whether it counts among the GPUs that are owned: bought, or owned already."""
     lead_months: float | None = None

@@ -13,7 +13,7 @@ import numpy as np
 
 from planner.assemble import Case
 from planner.attribution import missed_requests
-from planner.contradictions import RULES
+from planner.caps import CAPS
 from planner.deployments import CaseWorkload
 from planner.problem import Array, Limit
 from planner.solve import Solution
@@ -55,7 +55,7 @@ def _binding(case: Case, solution: Solution, workload: CaseWorkload) -> Iterable
             yield f"the lead time of {info.label}"
         for limit in problem.limits:
             if offer.bought and offer.name in limit.per_unit and _full(limit, case, active[:, epochs], offer.name):
-                yield ".".join(RULES[limit.name]) + f" ({limit.cap:g})"
+                yield ".".join(CAPS[limit.name].keys) + f" ({limit.cap:g})"
     for e, sold in enumerate(case.endpoints):
         sent = np.array(
             [values[short, at["api", (k, e)]] for k in range(len(problem.classes)) if ("api", (k, e)) in at]

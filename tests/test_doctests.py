@@ -1,4 +1,4 @@
-"""Examples in docstrings are tests: those of every module of `bench` and `hardware_profiles` that has one."""
+"""Examples in docstrings are tests: those of every module that has one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 WITH_EXAMPLES = sorted(
     f"{room}.{path.stem}"
-    for room in ("bench", "hardware_profiles")
+    for room in ("bench", "hardware_profiles", "planner")
     for path in (ROOT / room).glob("*.py")
     if ">>> " in path.read_text(encoding="utf-8")
 )

@@ -113,6 +113,46 @@ def test_a_fleet_beyond_the_caps_is_named_before_solving(tmp_path: Path) -> None
     ]
 
 
+RACKED = OWNERSHIP.replace("[site]", 'rack_units = { value = 0.5, source = "quote" }\n[site]')
+
+
+def test_rack_units_are_a_cap_like_power(tmp_path: Path) -> None:
+    """Servers of four take two units each: in three and a half there is one, in four there are two."""
+    cheap = RACKED.replace("1460", "0").replace("value = 3000", "value = 300")
+    rows = forecast(24, {"chat": 8 * PER_GPU_H})
+    for units, bought in ((3.5, 4), (4.0, 8)):
+        plan = PLAN + f'[site]\nmax_rack_units = {units}\n[policy]\nforbid = ["reserved"]\n'
+        answer = told(write(tmp_path / str(bought), plan=plan, rows=rows, ownership=cheap, offers=[on_demand()]))
+        assert sum(p.gpus for p in answer.plan.purchases if p.scheme == "owned") == bought
+        assert answer.plan.checks == ()
+    plan = PLAN + MONTH + '[site]\nmax_rack_units = 3.5\n[policy]\nforbid = ["api", "on-demand", "reserved"]\n'
+    said = told(write(tmp_path / "short", plan=plan, rows=rows, ownership=cheap)).plan.warnings[1]
+    assert "requests are unserved because of site.max_rack_units (3.5); policy.forbid" in said
+    plan = PLAN + "[site]\nmax_rack_units = 2.5\n" + FLEET
+    assert faults(write(tmp_path / "full", plan=plan, ownership=RACKED)) == [
+        (
+            "plan.toml:6: column 'site.max_rack_units', value '2.5': GPUs that are owned already take 3 rack units, "
+            "0.5 more than it allows. Remedy: write 3 or more, or take GPUs out of [[fleet]]."
+        )
+    ]
+
+
+def test_what_nobody_knows_to_fit_is_not_bought(tmp_path: Path) -> None:
+    """Without a height a server cannot be chosen under a cap; GPUs that are there count as none, and that is said."""
+    plan = PLAN + "[site]\nmax_rack_units = 8.0\n" + FLEET
+    assert faults(write(tmp_path, plan=plan, rows=FLAT)) == [
+        (
+            f"plan.toml:6: column 'site.max_rack_units', value '8': nobody states what servers of {GPU} take of it. "
+            "Remedy: write rack_units of each in ownership.toml, or forbid buying them (policy.forbid_gpus)."
+        )
+    ]
+    kept = stated(write(tmp_path, plan=plan + '[policy]\nforbid = ["buy"]\n', rows=FLAT))
+    assert (
+        f"{GPU} of the fleet count as none under site.max_rack_units, since ownership.toml has no rack_units of them: "
+        "lower it by what they take."
+    ) in kept.notes
+
+
 def test_a_fleet_that_grows_beyond_a_cap_says_when(tmp_path: Path) -> None:
     """Ordered GPUs that arrive in February are too many from March on."""
     ordered = FLEET + "arrives = 2027-02-10\n"

@@ -119,6 +119,28 @@ def test_site_figures_of_the_plan_take_the_place_of_the_price_books(tmp_path: Pa
     assert "staff" not in {line.name for line in answer.plan.lines}
 
 
+def test_spares_are_bought_and_sold_with_what_they_stand_in_for(tmp_path: Path) -> None:
+    """A tenth of GPUs and chassis on top, a line of its own; 60 % of it comes back; nothing else moves."""
+    bare = lines(the(told(write(tmp_path / "a", plan=PLAN + only("buy"), rows=FLAT)), "owned"))
+    plan = PLAN + "[site]\nspares_share = 0.1\n" + only("buy")
+    answer = told(write(tmp_path / "b", plan=plan, rows=FLAT))
+    spared = lines(the(answer, "owned"))
+    assert spared.pop("spares") == pytest.approx(0.1 * 4 * 4000)
+    assert spared.pop("residual value") == pytest.approx(-0.6 * 4 * (4500 + 400))
+    assert spared == {name: usd for name, usd in bare.items() if name != "residual value"}
+    assert answer.plan.checks == ()
+
+
+def test_spares_can_tip_the_choice(tmp_path: Path) -> None:
+    """A server that is cheaper than renting by less than its spares cost is bought without them, and not with them."""
+    plan = PLAN + '[policy]\nforbid = ["api"]\n'
+    bought = told(write(tmp_path / "a", plan=plan, rows=FLAT, offers=[on_demand(usd=0.85)])).plan.purchases
+    assert [purchase.scheme for purchase in bought] == ["owned"]
+    share = PLAN + '[site]\nspares_share = 1.0\n[policy]\nforbid = ["api"]\n'
+    bought = told(write(tmp_path / "b", plan=share, rows=FLAT, offers=[on_demand(usd=0.85)])).plan.purchases
+    assert [purchase.scheme for purchase in bought] == ["on demand"]
+
+
 def test_the_team_is_paid_whole_or_not_at_all(tmp_path: Path) -> None:
     """One server or two: the same charge, shown as a line. No server: no line."""
     for mean, servers in ((4 * PER_GPU_H, 1), (8 * PER_GPU_H, 2)):
