@@ -2,7 +2,7 @@
 
 * **Demand repeats.** After less than a week every hour is as the one so many whole days earlier, 28 of them at most, so
   that every whole month brings all hours that repeat; and no hour before them asks for more than the most of these.
-* **Nothing changes**: no discount, growth or price trend; nothing that is there already comes or goes.
+* **Nothing changes**: no discount, growth, price trend or loan; nothing that is there already comes or goes.
 * **Nothing comes late**: what may be signed supplies at once.
 * **Terms end with the horizon**: one that is shorter divides it. Another would be renewed past its end, where a plan by
   months may sign it once less; so may it in a last month that is cut.
@@ -41,6 +41,7 @@ def changes(plan: PlanFile) -> bool:
         or bool(plan.horizon.discount_rate_per_year)
         or bool(plan.growth.requests_per_year)
         or any(plan.growth.workloads.values())
+        or (plan.financing.loan is not None and "buy" not in plan.policy.forbid)
         or bool(plan.commitments or any(f.until or f.arrives for f in plan.fleet))
     )
 

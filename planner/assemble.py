@@ -218,6 +218,8 @@ def supply_notes(
     ):
         yield "Where the price book states no stock, rented GPUs and APIs are assumed to be there when they are wanted."
     yield from staff_notes(book, plan, offers, span)
+    if any(info.offer.loan is not None for info in offers):
+        yield plan.financing.says(plan.horizon.tail)
     yield from _lead_notes(offers, span)
     yield from _spot_notes(book, plan)
     yield from start_notes(plan.policy.start_minutes, deployments, offers)

@@ -1,10 +1,11 @@
 """When a plan's money moves, month by month: what makes the cumulative cost of strategies comparable.
 
 The bill counts a purchase in the month in which it is signed, with all that it costs. Here each part falls where it is
-paid: purchases at once, commitments and running costs over the months in which they run, work in its hours, and what is
-settled when the horizon ends (what a sale brings, what a term still owes, what upfront money pays for later) in the
-last month. Present value in USD, like the bill, to which the months add up. A plan of one epoch repeats itself, so its
-running costs are spread evenly.
+paid: purchases at once (what a loan lends for them is a payment less, and paid back month by month), commitments and
+running costs over the months in which they run, work in its hours, and what is settled when the horizon ends (what a
+sale brings, what a term or a loan still owes, what upfront money pays for later) in the last month. Present value in
+USD, like the bill, to which the months add up. A plan of one epoch repeats itself, so its running costs are spread
+evenly.
 """
 
 from __future__ import annotations
@@ -68,23 +69,28 @@ def _flows(solution: Solution) -> dict[str, tuple[Array, Array, float]]:
         if units:
             offer = problem.offers[o]
             first, through = _at_once(problem, offer, m), _through(problem, offer, m)
-            for name, usd in first.items():
-                at_once[name][m] += units * usd
+            for name, usds in first.items():
+                at_once[name] += units * usds
             for name, usds in through.items():
                 running[name] += units * usds
             for name, usd in problem.unit_cost(offer, m):
                 at_end[name] += units * usd
             for name in first.keys() | through.keys():
-                at_end[name] -= units * (first.get(name, 0.0) + float(np.sum(through.get(name, 0.0))))
+                at_end[name] -= units * float(np.sum(first.get(name, 0.0)) + np.sum(through.get(name, 0.0)))
     names = dict.fromkeys((*running, *at_once, *at_end))
     return {name: (at_once[name], running[name], round(at_end[name], _DIGITS)) for name in names}
 
 
-def _at_once(problem: Problem, offer: Offer, m: int) -> dict[str, float]:
-    """What one unit costs on the day of its purchase, by line."""
-    usd: dict[str, float] = defaultdict(float)
+def _at_once(problem: Problem, offer: Offer, m: int) -> dict[str, Array]:
+    """By line, [M] what one unit costs at the start of every epoch: its purchase, a loan for it, and payments."""
+    usd: dict[str, Array] = defaultdict(lambda: np.zeros(len(problem.epochs)))
     for line in offer.upfront:
-        usd[line.name] += offer.price_factor(m) * line.usd * problem.epochs[m].discount
+        usd[line.name][m] += offer.price_factor(m) * line.usd * problem.epochs[m].discount
+    if offer.loan is not None:
+        borrowed = offer.price_factor(m) * offer.upfront_usd
+        usd["financing"][m] -= borrowed * problem.epochs[m].discount
+        for n, paid in problem.repaid(offer.loan, m)[0].items():
+            usd["financing"][n] += borrowed * paid
     return usd
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from planner.finance import Loan
 from planner.problem import Array, Epoch, Offer, Problem
 from planner.solve import Solution
 
@@ -281,9 +282,25 @@ def _unit_usd(problem: Problem, offer: Offer, signed_in: int) -> Iterator[float]
         yield problem.buyout_share * per_h * past_h * problem.end_discount
     if problem.tail == "prorated" and past_h:
         yield -upfront * past_h / (held_h + past_h)
+    if offer.loan is not None:
+        yield -upfront
+        yield from _repaid(problem, scale * sum(line.usd for line in offer.upfront), offer.loan, signed_in)
     if offer.residual_usd and offer.term_epochs is None:
         age = min(len(problem.epochs) - signed_in, len(offer.residual_usd) - 1)
         yield -scale * offer.residual_usd[age] * problem.end_discount
+
+
+def _repaid(problem: Problem, debt: float, loan: Loan, signed_in: int) -> Iterator[float]:
+    """Present value in USD of each payment of a debt, epoch by epoch until it is gone or settled."""
+    r, count = loan.interest_per_epoch, loan.epochs
+    rate = debt / sum((1 + r) ** -n for n in range(1, count + 1))
+    for m in range(signed_in + 1, signed_in + 1 + count):
+        debt *= 1 + r
+        if m >= len(problem.epochs) and problem.tail != "full":
+            yield debt * problem.end_discount
+            return
+        yield rate * _month(problem, m).discount
+        debt -= rate
 
 
 def _month(problem: Problem, m: int) -> Epoch:

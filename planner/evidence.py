@@ -12,6 +12,7 @@ _EXTRA = (
     ("repairs and support", ("repairs", "support"), "GPUs that fail, maintenance contracts"),
     ("network", ("network",), "switches, cabling, insurance on the way"),
     ("spares", ("spares",), "servers on the shelf, for those that fail"),
+    ("financing", ("financing",), "interest on what is borrowed, less what money at hand is worth"),
     ("rack", ("rack", "colocation"), "floor space, cooling and feed for owned servers"),
     ("power", ("idle power", "busy power"), "of owned GPUs, times the building's overhead"),
     (

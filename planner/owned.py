@@ -4,7 +4,7 @@ Owned GPUs come in whole servers; of spares a share of each is bought on top, an
 hours, the rest of the power while a GPU works; what a sale brings at the end of the horizon is credited; the team that
 any owned GPU needs is charged once, and not in months in which it is there anyway, for GPUs that are owned already: what
 these cost is spent and in no plan's bill. A server serves from the month in which it arrives (`lead_time_months`), and
-its running costs begin then.
+its running costs begin then. Where plan.toml borrows, what it costs at once is repaid month by month.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def owned(book: PriceBook, plan: PlanFile, span: Span, today: date, place: Place
     idle_w = own.busy_w if own.idle_w is None else own.idle_w
     spares = own.spares_usd(site)
     upfront = {"GPU purchase": own.gpu_usd, "chassis": own.chassis_usd, "network": own.network_usd, "spares": spares}
-    capital_usd = sum(upfront.values())
+    capital_usd, loan = sum(upfront.values()), plan.financing.loan
+    interest_usd = 0.0 if loan is None else capital_usd * (loan.payment * loan.epochs - 1)
     committed = {
         "repairs": (own.failures_per_year or 0.0) * own.gpu_usd / 8760,
         "support": (own.support_usd_per_month or 0.0) / MONTH_H,
@@ -111,6 +112,7 @@ def owned(book: PriceBook, plan: PlanFile, span: Span, today: date, place: Place
         upfront=tuple(Line(name, usd * gpus) for name, usd in upfront.items() if usd),
         committed=tuple(Line(name, usd * gpus) for name, usd in committed.items() if usd),
         running_costs_stay=True,
+        loan=loan,
         residual_usd=tuple(capital_usd * gpus * own.residual_share(age) for age in ages),
     )
     return OfferInfo(
@@ -121,7 +123,7 @@ def owned(book: PriceBook, plan: PlanFile, span: Span, today: date, place: Place
         own.gpu,
         gpus,
         None,
-        capital_usd / (MONTH_H * own.life_months) + sum(committed.values()),
+        (capital_usd + interest_usd) / (MONTH_H * own.life_months) + sum(committed.values()),
         source_of(own, today),
         kw_per_unit=own.provisioned_w / 1000 * gpus,
         rack_units_per_unit=None if own.rack_units is None else own.rack_units * gpus,

@@ -30,8 +30,8 @@ from pydantic_core import PydanticCustomError
 from hardware_profiles.curve import NonNegative, Positive, Value
 from hardware_profiles.faults import Fault, InputError
 from hardware_profiles.slo import DEFAULT_SLO, Slo
+from planner.finance import Accounting, Financing, Tail
 from planner.hidden_costs import HiddenCosts
-from planner.problem import Tail
 from planner.strain import Band
 from planner.toml_lines import Keys, line_at
 from planner.trends import Name, PriceTrends, Supply
@@ -260,6 +260,8 @@ class PlanFile(Value):
     price_trends: PriceTrends = PriceTrends()
     site: Site = Site()
     policy: Policy = Policy()
+    financing: Financing = Financing()
+    accounting: Accounting = Accounting()
     hidden_costs: HiddenCosts = HiddenCosts()
     fleet: tuple[Fleet, ...] = ()
     commitments: tuple[Signed, ...] = ()

@@ -31,9 +31,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Tail = Literal["full", "prorated", "buyout"]
-"""What of a term that outlasts the horizon is charged: all that it owes; only the part inside, of what is paid upfront
-too; or a share of what it still owes, paid when the horizon ends."""
+from planner.finance import Loan, Tail
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
@@ -86,7 +84,8 @@ class Offer:
     `price_path[m]` multiplies every price of a purchase (or of an hour on demand) in epoch m, empty for none; of an
     offer with `running_costs_stay` only what is paid at once (a server gets cheaper, the power that it draws does not).
     `existing[m]` units are there already in epoch m and owe nothing more. `residual_usd[a]` is what one unit is worth
-    when the horizon ends `a` epochs after its purchase (last entry beyond), empty for nothing.
+    when the horizon ends `a` epochs after its purchase (last entry beyond), empty for nothing. What is paid upfront is
+    borrowed where there is a `loan`.
     """
 
     name: str
@@ -104,6 +103,7 @@ class Offer:
     price_path: tuple[float, ...] = ()
     running_costs_stay: bool = False
     residual_usd: tuple[float, ...] = ()
+    loan: Loan | None = None
     usable: float = 1.0
     """Share of a unit's GPUs that can be counted on; `covers` holds it already."""
     minimum_h: float = 1.0
@@ -251,7 +251,7 @@ class Problem:
         """Present value in USD by line of buying one unit of `offer` in epoch `bought_in`; residual value is negative.
 
         The line of the tail is `owed past the horizon` (every epoch's at its own discount), `buyout at the end`
-        or, negative, `upfront for later`.
+        or, negative, `upfront for later`. `financing` is what is paid back less what was borrowed.
         """
         factor = offer.price_factor(bought_in)
         paid = self.epochs[bought_in].discount
@@ -274,7 +274,24 @@ class Problem:
         if offer.residual_usd and offer.term_epochs is None:
             age = min(len(self.epochs) - bought_in, len(offer.residual_usd) - 1)
             lines.append(("residual value", -factor * offer.residual_usd[age] * self.end_discount))
+        if offer.loan is not None:
+            repaid, after = self.repaid(offer.loan, bought_in)
+            lines.append(("financing", factor * offer.upfront_usd * (sum(repaid.values()) + after - paid)))
         return tuple((name, usd) for name, usd in lines if usd)
+
+    def repaid(self, loan: Loan, borrowed_in: int) -> tuple[Mapping[int, float], float]:
+        """Present value of what is paid back per USD borrowed: by epoch, and what is left when the horizon ends.
+
+        A debt outlives the horizon as a term does: with `tail="full"` every later payment is made at its own discount.
+        Otherwise it is settled when the horizon ends, interest to that day included: nobody is let out of a debt.
+        """
+        inside = range(borrowed_in + 1, min(borrowed_in + 1 + loan.epochs, len(self.epochs)))
+        paid = {m: loan.payment * self.epochs[m].discount for m in inside}
+        left = loan.epochs - len(paid)
+        if self.tail == "full":
+            known = self.later or self.epochs[-1:]
+            return paid, loan.payment * sum(known[min(n, len(known) - 1)].discount for n in range(left))
+        return paid, (1 + loan.interest_per_epoch) * loan.owed(len(paid)) * self.end_discount
 
     def _past(self, offer: Offer, bought_in: int) -> list[tuple[float, float]]:
         """Hours and discount of the epochs in which a term bought in `bought_in` runs past the horizon."""

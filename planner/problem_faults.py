@@ -69,6 +69,8 @@ def _offer_faults(problem: Problem) -> Iterable[str]:
             yield f"offer {offer.name}: a term is at least one epoch"
         if offer.lead_epochs < 0 or (offer.max_units is not None and offer.max_units < 0):
             yield f"offer {offer.name}: lead time and stock are not negative"
+        if offer.loan is not None and (offer.loan.epochs < 1 or offer.loan.interest_per_epoch < 0):
+            yield f"offer {offer.name}: a loan has a payment at least, and its interest is not negative"
         slow = offer.minimum_h > 1 or offer.start_h > 0
         if offer.minimum_h < 1 or offer.start_h < 0 or (slow and (offer.placed == "epoch" or offer.bought)):
             yield f"offer {offer.name}: only units switched on by the hour have minimum hours (1 or more) or start-up"
