@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from itertools import accumulate
 
 import numpy as np
@@ -21,6 +22,8 @@ from planner.horizon import Span
 from planner.problem import Array, Offer, Problem
 from planner.solve import Solution
 
+Flows = Mapping[str, tuple[Array, Array, float]]
+"""By line of the bill: [M] paid at the start of every epoch, [M] paid through it, and what is settled at the end."""
 _DIGITS = 6
 """USD to a millionth: what is left of a subtraction is no payment."""
 
@@ -30,23 +33,23 @@ def paid(solution: Solution, span: Span) -> tuple[float, ...]:
 
     The last is the bill.
     """
-    flows = tuple(_flows(solution).values())
-    at_once = np.sum([start for start, _, _ in flows], axis=0)
-    running = np.sum([through for _, through, _ in flows], axis=0)
+    lines = tuple(flows(solution).values())
+    at_once = np.sum([start for start, _, _ in lines], axis=0)
+    running = np.sum([through for _, through, _ in lines], axis=0)
     if len(running) == 1:
         count = max(1, math.ceil(span.months - 1e-9))
         running = np.full(count, running[0] / count)
     moved = np.zeros(len(running) + 1)
     moved[: len(at_once)] = at_once
     moved[1:] += running
-    moved[-1] += sum(at_end for _, _, at_end in flows)
+    moved[-1] += sum(at_end for _, _, at_end in lines)
     return tuple(accumulate(moved.tolist()))
 
 
 def paid_lines(solution: Solution) -> tuple[dict[str, float], ...]:
     """USD paid in each epoch by line, what is settled at the end in the last one; a line adds up to the bill's."""
     months: tuple[dict[str, float], ...] = tuple({} for _ in solution.problem.epochs)
-    for name, (at_once, running, at_end) in _flows(solution).items():
+    for name, (at_once, running, at_end) in flows(solution).items():
         usd = at_once + running
         usd[-1] += at_end
         for month, amount in zip(months, usd.tolist(), strict=True):
@@ -55,8 +58,8 @@ def paid_lines(solution: Solution) -> tuple[dict[str, float], ...]:
     return months
 
 
-def _flows(solution: Solution) -> dict[str, tuple[Array, Array, float]]:
-    """By line and epoch: paid at its start and paid through it; and what is settled at the end."""
+def flows(solution: Solution) -> Flows:
+    """When every line of the bill is paid."""
     problem, count = solution.problem, len(solution.problem.epochs)
     at_once: dict[str, Array] = defaultdict(lambda: np.zeros(count))
     running: dict[str, Array] = defaultdict(lambda: np.zeros(count))

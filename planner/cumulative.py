@@ -10,6 +10,7 @@ from planner.drawing import COLOURS, INK, drawable, money_scale, panels
 from planner.parts import Table
 from planner.picture import Picture
 from planner.plan import Plan
+from planner.profit_and_loss import how_bought
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,9 +56,8 @@ def cumulative(plan: Plan) -> Picture | None:
     told = [(name, cheaper_from(plan.paid, paid)) for name, paid in rows[1:]]
     crossing = sorted((months, name) for name, months in told if months)
     never = [name for name, months in told if months is None]
-    says = (
-        "What is paid by when, purchases at once, the rest as it runs; what a sale at the end brings is credited then."
-    )
+    says = f"What is paid by when, {how_bought(plan)}, the rest as it runs; "
+    says += "what a sale at the end brings is credited then."
     if crossing:
         first = ", ".join(f"{name} after {count(months, 'month')}" for months, name in crossing)
         says += f" This plan starts dearer and becomes the cheaper one than {first}."

@@ -13,6 +13,7 @@ import numpy as np
 from planner.assemble import Case
 from planner.attribution import HOURLY_LINES, charges_usd, hourly_usd, missed_requests, offer_lines
 from planner.baselines import RESTRICTED
+from planner.books import books
 from planner.cash import paid, paid_lines
 from planner.check import check
 from planner.headline import faulty, headline, unserved, warnings
@@ -84,6 +85,7 @@ def make_plan(
         prices=price_rows(case, used),
         paid=paid(solution, case.span),
         kept=kept,
+        books=books(case, solution),
         volumes=model_volumes(case),
     )
     return plan, _hours(told)

@@ -104,6 +104,7 @@ def owned(book: PriceBook, plan: PlanFile, span: Span, today: date, place: Place
     ages = [0.0, span.months] if len(span.epochs) == 1 else [max(0.0, m - cut) for m in range(len(span.epochs) + 1)]
     lead = lead_months(own, plan)
     stock = stock_of(plan, "yours", own.gpu, "buy")
+    written_off = plan.accounting.depreciation_years
     offer = Offer(
         "",
         {place.pool: 1 / gpus},
@@ -129,6 +130,7 @@ def owned(book: PriceBook, plan: PlanFile, span: Span, today: date, place: Place
         rack_units_per_unit=None if own.rack_units is None else own.rack_units * gpus,
         owned=True,
         lead_months=lead,
+        write_off_months=float(own.life_months) if written_off is None else 12 * written_off,
     )
 
 

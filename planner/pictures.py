@@ -15,6 +15,7 @@ from planner.picture import Picture
 from planner.plan import Plan, Scheme
 from planner.plots import cost_picture, demand_picture, duration_picture, month_picture, month_rows
 from planner.problem import Array
+from planner.profit_and_loss import how_bought
 from planner.sections import strategies
 from planner.throughput import throughput
 from planner.tornado import tornado
@@ -22,7 +23,7 @@ from planner.volume import volume
 from planner.weeks import Span, duration, schemes, tokens, week_spans
 
 _WHEN = {"All hours": "over all hours", "Every week alike": "in every week, all being alike,"}
-_MONTHLY_PAID = "Paid in the month: commitments as they run, purchases at once, what a sale brings at the end."
+_MONTHLY_PAID = "Paid in the month: commitments as they run, {}, what a sale brings at the end."
 _MONTHLY_SIGNED = "A purchase counts in the month in which it is signed, with all that it costs over the horizon."
 _CUTS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 
@@ -111,7 +112,7 @@ def _months(plan: Plan) -> Picture | None:
         (month(m.name), *(_or_none(float(amounts[place])) for _, amounts in rows), usd(float(sums[place])))
         for place, m in enumerate(plan.months)
     )
-    says = _MONTHLY_SIGNED if any(m.paid is None for m in plan.months) else _MONTHLY_PAID
+    says = _MONTHLY_SIGNED if any(m.paid is None for m in plan.months) else _MONTHLY_PAID.format(how_bought(plan))
     if plan.cost_usd:
         most = int(np.argmax(sums))
         part = share(float(sums[most]) / plan.cost_usd)

@@ -26,7 +26,10 @@ from planner.plan_explained import Explained
 from planner.plan_parts import (
     SUPPLY_ORDER,
     Amount,
+    Books,
+    BooksMonth,
     Deployed,
+    Expense,
     Hidden,
     Instead,
     Levels,
@@ -45,9 +48,10 @@ from planner.plan_parts import (
 from planner.strain import Band
 
 __all__ = [
-    "FORMAT", "LAST_PLAN", "SUPPLY_ORDER", "Amount", "Baseline", "Deployed", "Explained", "Hidden", "Hindsight",
-    "Instead", "Kept", "Levels", "Miss", "Month", "Plan", "Price", "PriceMove", "Purchase", "Scheme", "SeenPoint",
-    "SeenShape", "Sensitivity", "Served", "Since", "Source", "Supply", "Volume", "Way", "read_plan", "write_plan",
+    "FORMAT", "LAST_PLAN", "SUPPLY_ORDER", "Amount", "Baseline", "Books", "BooksMonth", "Deployed", "Expense",
+    "Explained", "Hidden", "Hindsight", "Instead", "Kept", "Levels", "Miss", "Month", "Plan", "Price", "PriceMove", "Purchase",
+    "Scheme", "SeenPoint", "SeenShape", "Sensitivity", "Served", "Since", "Source", "Supply", "Volume", "Way",
+    "read_plan", "write_plan",
 ]  # fmt: skip
 
 FORMAT = "spillway-plan/1"
@@ -99,6 +103,8 @@ class Plan(Value):
     """What the hidden costs of plan.toml come to; one that it does not state is not here."""
     kept: Kept | None = None
     """Why this is not the cheapest plan found; None: it is."""
+    books: Books | None = None
+    """The same money as expenses of the months that use it; None where that was not kept."""
     explained: Explained | None = None
     """None where `--explain` was not asked for."""
 

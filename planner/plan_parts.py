@@ -234,6 +234,41 @@ class Hidden(Value):
     note: str
 
 
+class Expense(Value):
+    """A part of a line of the bill that is an expense of a month; purchases are written off under `depreciation`."""
+
+    name: str
+    line: str
+    """The line of the bill that it is a part of."""
+    usd: float
+
+
+class BooksMonth(Value):
+    """One epoch of the profit-and-loss view, at face value."""
+
+    name: str
+    expenses: tuple[Expense, ...]
+    usd: float
+    """Their sum, before tax."""
+    tax_saved_usd: float | None
+    """None where plan.toml states no tax rate."""
+    book_usd: float
+    """At its end: what is paid for purchases and terms and no expense yet."""
+    loans_usd: float
+    """At its end: what is still owed of loans."""
+
+
+class Books(Value):
+    """The profit-and-loss view of the plan (`books.py`)."""
+
+    tax_rate: float | None
+    life_months: dict[str, float]
+    """Over how long each GPU that is bought is written off."""
+    months: tuple[BooksMonth, ...]
+    to_bill: tuple[Amount, ...]
+    """From the whole expense to the bill, to which these add up."""
+
+
 class Month(Value):
     """One epoch of the plan."""
 

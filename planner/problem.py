@@ -260,7 +260,7 @@ class Problem:
         present_hours = sum(self.epochs[m].hours * self.epochs[m].discount for m in inside)
         running = 1.0 if offer.running_costs_stay else factor
         lines += [(line.name, running * line.usd * present_hours) for line in offer.committed]
-        past = self._past(offer, bought_in)
+        past = self.past(offer, bought_in)
         past_h = sum(hours for hours, _ in past)
         if self.tail == "full":
             owed_h = sum(hours * discount for hours, discount in past)
@@ -293,7 +293,7 @@ class Problem:
             return paid, loan.payment * sum(known[min(n, len(known) - 1)].discount for n in range(left))
         return paid, (1 + loan.interest_per_epoch) * loan.owed(len(paid)) * self.end_discount
 
-    def _past(self, offer: Offer, bought_in: int) -> list[tuple[float, float]]:
+    def past(self, offer: Offer, bought_in: int) -> list[tuple[float, float]]:
         """Hours and discount of the epochs in which a term bought in `bought_in` runs past the horizon."""
         if offer.term_epochs is None:
             return []

@@ -16,6 +16,7 @@ from planner.economics import by_owner, by_supply, by_workload
 from planner.evidence import curves_used, extra_costs, price_book
 from planner.parts import CAPACITY, EVIDENCE, PROVEN, Point, Section, Table, first, placed_name, told
 from planner.plan import SUPPLY_ORDER, Baseline, Deployed, Plan, Purchase, Served
+from planner.profit_and_loss import by_month, how_bought, to_bill
 from planner.reasons import reasons
 from planner.why import next_best
 
@@ -88,8 +89,8 @@ def _proof(plan: Plan) -> str:
 def sections(plan: Plan) -> tuple[Section, ...]:
     """Everything after the first screen and the pictures, in order."""
     made: tuple[Callable[[Plan], Section | None], ...] = (
-        by_supply, _lines, extra_costs, by_workload, by_owner, _promises, _months, price_book, curves_used,
-        _deployments, _notes, _inputs,
+        by_supply, _lines, extra_costs, by_workload, by_owner, _promises, _months, by_month, to_bill, price_book,
+        curves_used, _deployments, _notes, _inputs,
     )  # fmt: skip
     begun = (_purchases(plan), *reasons(plan), *changes(plan), *acting(plan), watch(plan))
     parts = (*begun, *(make(plan) for make in made))
@@ -184,8 +185,9 @@ def _months(plan: Plan) -> Section:
     columns = ("month" if len(plan.months) > 1 else "from", "hours", "requests",
                *(f"GPUs {label(scheme)}" for scheme in schemes), *costs)  # fmt: skip
     says = (
-        "GPUs are the most held at once. Paid in it: commitments as they run, purchases at once, what a sale brings at "
-        "the end. Signed in it: all that the month's signatures cost over the horizon, and its own running costs."
+        f"GPUs are the most held at once. Paid in it: commitments as they run, {how_bought(plan)}, what a sale "
+        "brings at the end. Signed in it: all that the month's signatures cost over the horizon, and its own running "
+        "costs."
     )
     if signed_only:
         says = (

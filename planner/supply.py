@@ -48,6 +48,8 @@ class OfferInfo:
     """Whether it counts among the GPUs that are owned: bought, or owned already."""
     lead_months: float | None = None
     """From signing to service, as stated; None: nobody says."""
+    write_off_months: float | None = None
+    """Of what is bought: over how long the books write it off."""
     interruptions_per_h: float | None = None
     restart_minutes: float | None = None
     """Spot units only."""

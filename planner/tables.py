@@ -50,6 +50,9 @@ def plan_tables(plan: Plan) -> dict[str, str]:
         "sensitivities.csv": _sensitivities(plan),
         "baselines.csv": _rows(plan.baselines, ("name", "usd", "gap", "forbidden", "note")),
         "paid.csv": _paid(plan),
+        "profit_and_loss.csv": _expenses(plan),
+        "books.csv": _books(plan),
+        "expense_to_bill.csv": _rows(plan.books.to_bill if plan.books else (), ("name", "usd")),
     }
 
 
@@ -189,6 +192,20 @@ def _paid(plan: Plan) -> str:
     strategies = (("this plan", plan.paid), *((other.name, other.paid) for other in plan.baselines))
     rows = ((name, month, usd) for name, paid in strategies for month, usd in enumerate(paid))
     return table(("strategy", "months", "usd_paid"), rows)
+
+
+def _expenses(plan: Plan) -> str:
+    """Every month's expenses at face value, and the line of the bill that each is a part of."""
+    months = plan.books.months if plan.books else ()
+    rows = ((m.name, e.name, e.line, e.usd) for m in months for e in m.expenses)
+    return table(("month", "expense", "line", "usd"), rows)
+
+
+def _books(plan: Plan) -> str:
+    """Each month's whole expense, the tax that it saves, and what stands in the books at its end."""
+    months = plan.books.months if plan.books else ()
+    rows = ((m.name, m.usd, m.tax_saved_usd, m.book_usd, m.loans_usd) for m in months)
+    return table(("month", "expense_usd", "tax_saved_usd", "book_usd", "loans_usd"), rows)
 
 
 def _amount(line: Amount) -> tuple[str, float]:

@@ -2,8 +2,9 @@
 
 The bill of the fixed plan is quantity x price, item by item: what is bought and for how many units (rented by the hour:
 GPU-hours; APIs: million tokens), at a price that stands once, on the sheet "Price book". Everything else follows by
-formula: "Cost build-up" (each item), "Cost by line", "Months" (each month's amount moves with its line), "Strategies"
-(the others stay as they were solved). The plan is not solved again: at other prices another plan may be cheaper.
+formula: "Cost build-up" (each item), "Cost by line", "Months" and "Profit and loss" (each month's amount moves with its
+line), "Strategies" (the others stay as they were solved). The plan is not solved again: at other prices another plan
+may be cheaper.
 
 Lines that no single purchase owns (busy power, a team) are one item each. Names are text cells that stay text when
 somebody edits them. The same plan gives the same bytes.
@@ -17,6 +18,7 @@ from datetime import datetime
 
 from planner.amounts import UNKNOWN, month
 from planner.bill import Item, Thing, bill
+from planner.books_sheet import books_sheets
 from planner.cells import Cell, Formula, Given, Kind, Number, Writer, letters, text_cell
 from planner.drawing import label
 from planner.parts import EVIDENCE, told
@@ -54,6 +56,7 @@ def _fill(writer: Writer, plan: Plan) -> None:
     _build_up(writer, things, items)
     _by_line(writer, plan, items)
     _months(writer, plan)
+    books_sheets(writer, plan, {line.name: f"'Cost by line'!$D${r}" for r, line in enumerate(_lines(plan), start=2)})
     _demand(writer, plan)
     _strategies(writer, plan, total)
     _sensitivity(writer, plan)

@@ -16,7 +16,7 @@ from review_fixtures import HOSTILE, hostile_plan, plan
 
 from planner.amounts import month as month_name
 from planner.bill import bill
-from planner.plan import Amount, Plan
+from planner.plan import Amount, Books, BooksMonth, Expense, Plan
 from planner.workbook import workbook
 
 pytest.importorskip("xlsxwriter", reason="needs XlsxWriter")
@@ -75,6 +75,20 @@ def test_a_changed_price_moves_the_bill(tmp_path: Path) -> None:
 
 
 @needs_libreoffice
+def test_expenses_move_with_their_lines(tmp_path: Path) -> None:
+    """LibreOffice comes to the plan's expenses and tax; a server 50 % dearer is written off so much dearer."""
+    made = plan().model_copy(update={"books": _booked()})
+    sheets = _recalculated(_without_results(workbook(made)), tmp_path)
+    assert [row[0] for row in sheets["Profit and loss"]] == ["month", "Jan 2027", "Feb 2027", "all"]
+    assert [float(row[4]) for row in sheets["Profit and loss"][1:]] == pytest.approx([5_100, 5_100, 10_200])
+    assert [float(row[5]) for row in sheets["Profit and loss"][1:]] == pytest.approx([1_275, 1_275, 2_550])
+    assert float(sheets["Expense to bill"][-1][1]) == pytest.approx(made.cost_usd)
+    dearer = _without_results(workbook(made), (b'<v>150000</v></c><c r="D2"', b'<v>225000</v></c><c r="D2"'))
+    moved = _recalculated(dearer, tmp_path)["Profit and loss"]
+    assert [float(cell) for cell in moved[1][1:5]] == pytest.approx([3_750, 2_000, 600, 6_350])
+
+
+@needs_libreoffice
 def test_hostile_names_open_as_text(tmp_path: Path) -> None:
     """LibreOffice shows the names as they are, and no cell of them comes to anything."""
     sheets = _recalculated(workbook(_with_line(hostile_plan(), "=1+1")), tmp_path)
@@ -116,6 +130,21 @@ def test_a_plan_that_buys_nothing_still_has_a_workbook() -> None:
     )
     assert bill(bare) == ((), ())
     assert len([name for name in _parts(workbook(bare)) if "worksheets/sheet" in name]) == 12
+
+
+def _booked() -> Books:
+    """The fixture's server written off over 60 months, its colocation, and interest that is in no line of the bill."""
+    expenses = (
+        Expense(name="depreciation", line="hardware", usd=2_500.0),
+        Expense(name="colocation", line="colocation", usd=2_000.0),
+        Expense(name="interest", line="financing", usd=600.0),
+    )
+    months = tuple(
+        BooksMonth(name=name, expenses=expenses, usd=5_100.0, tax_saved_usd=1_275.0, book_usd=1.0, loans_usd=2.0)
+        for name in ("2027-01", "2027-02")
+    )
+    steps = (Amount(name="expense of the horizon", usd=10_200.0), Amount(name="all else", usd=249_800.0))
+    return Books(tax_rate=0.25, life_months={"h100-80gb-sxm": 60.0}, months=months, to_bill=steps)
 
 
 def _with_line(made: Plan, name: str) -> Plan:
