@@ -18,14 +18,15 @@ def fewer(case: Case, offer: Callable[[OfferInfo], bool], endpoint: Callable[[En
         replace(charge, offers=tuple(name for name in charge.offers if name in names))
         for charge in case.problem.fixed_charges
     )
+    limits = (
+        replace(limit, per_unit={name: use for name, use in limit.per_unit.items() if name in names})
+        for limit in case.problem.limits
+    )
     problem = replace(
         case.problem,
         fixed_charges=tuple(charge for charge in charges if charge.offers),
         offers=tuple(info.offer for info in offers),
         endpoints=tuple(info.endpoint for info in endpoints),
-        limits=tuple(
-            replace(limit, per_unit={name: use for name, use in limit.per_unit.items() if name in names})
-            for limit in case.problem.limits
-        ),
+        limits=tuple(limit for limit in limits if limit.per_unit),
     )
     return replace(case, problem=problem, offers=offers, endpoints=endpoints)

@@ -41,6 +41,7 @@ def faults_of(problem: Problem) -> Iterable[str]:
             yield f"endpoint {endpoint.name}: a token limit needs tokens per request of every class"
     yield from (f"limit {limit.name}: unknown offer {name!r}" for limit in problem.limits for name in limit.per_unit
                 if name not in {offer.name for offer in problem.offers})  # fmt: skip
+    yield from (f"limit {limit.name}: holds for no offer" for limit in problem.limits if not limit.per_unit)
     for charge in problem.fixed_charges:
         bought = {offer.name for offer in problem.offers if offer.bought}
         yield from (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from planner_cases import GPU, MAIN, OWNERSHIP, PER_GPU_H, PLAN, api, forecast, on_demand, reserved, stated, told, write
 
 from hardware_profiles.faults import InputError
+from planner.fewer import fewer
+from planner.problem import Limit
 
 MONTH = "[horizon]\nmonths = 1\n"
 FLAT = forecast(24, {"chat": 4 * PER_GPU_H})
@@ -135,6 +138,16 @@ def test_rack_units_are_a_cap_like_power(tmp_path: Path) -> None:
             "0.5 more than it allows. Remedy: write 3 or more, or take GPUs out of [[fleet]]."
         )
     ]
+
+
+def test_a_cap_goes_with_the_last_offer_that_it_holds_for(tmp_path: Path) -> None:
+    """A strategy without owned GPUs knows no cap on them, so the search for it can begin."""
+    case = stated(write(tmp_path, plan=PLAN + "[site]\nmax_kw = 8.0\n", rows=FLAT))
+    assert [limit.name for limit in case.problem.limits] == ["site_kw"]
+    rented = fewer(case, lambda info: not info.owned, lambda _: True)
+    assert rented.problem.limits == ()
+    with pytest.raises(ValueError, match="limit site_kw: holds for no offer"):
+        replace(case.problem, limits=(Limit("site_kw", {}, 8.0),))
 
 
 def test_what_nobody_knows_to_fit_is_not_bought(tmp_path: Path) -> None:
