@@ -76,7 +76,8 @@ def price_book(plan: Plan) -> Section | None:
     says = (
         f"The {count(len(rows), 'offer')} that the plan could choose from, those it uses first; stale (undated, or "
         f"older than a quarter): {stale}. An owned GPU's price per hour spreads the purchase, spares and interest over "
-        "its life and holds rack, idle power and repairs, not the team. Offers that another one beats in every respect are left out."
+        "its life and holds rack, idle power and repairs, not the team. Offers that another one beats in every respect "
+        "are left out."
     )
     columns = ("offer", "scheme", "used", "term", "price", "stock", "source", "as of", "confidence")
     return Section("Price book", says, Table(columns, rows, words=frozenset({0, 1, 2, 3, 4, 6, 7, 8})))

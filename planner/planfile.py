@@ -99,15 +99,16 @@ def _text(path: Path, faults: Faults) -> tuple[bytes, str]:
     raise AssertionError("unreachable")
 
 
-def _drop(content: dict[str, Any], pattern: list[str]) -> list[Keys]:
+def _drop(content: dict[Any, Any] | list[Any], pattern: list[str]) -> list[Keys]:
     """Remove what matches from the content; where it stood."""
     head, *rest = pattern
     found: list[Keys] = []
-    for key in [key for key in content if head in ("*", key)]:
+    there = range(len(content)) if isinstance(content, list) else list(content)
+    for key in [key for key in there if head in ("*", key)]:
         if not rest:
             del content[key]
             found.append((key,))
-        elif isinstance(content[key], dict):
+        elif isinstance(content[key], dict | list):
             found += [(key, *inner) for inner in _drop(content[key], rest)]
     return found
 

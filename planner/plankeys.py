@@ -43,6 +43,8 @@ NOT_YET: Mapping[str, str] = {
     "workloads.*.deadline_h": "leave it out: all work is served in its hour",
     "workloads.*.substitutes": "name the one model that shall serve it",
     "workloads.*.bursts": "raise the requests of the hours that hold them: an hour is planned at its mean",
+    "stock.*.from": "state the stock of the months with the least of it",
+    "stock.*.until": "state the stock of the months with the least of it",
     "policy.max_share_per_provider": "forbid providers in [policy]",
     "policy.budget_usd_per_month": "read months.csv, and limit supplies by [policy] and [[stock]]",
     "policy.survives_loss_of": "plan once more with that provider in policy.forbid_providers, and compare",

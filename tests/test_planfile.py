@@ -130,8 +130,10 @@ def test_a_fault_found_later_knows_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pattern", NOT_YET)
 def test_what_is_not_built_is_said_and_not_ignored(tmp_path: Path, pattern: str) -> None:
     """A key that the planner does not act on yet is refused with its line and what to do instead."""
-    keys = pattern.replace("*", "chat").split(".")
+    keys = pattern.replace("stock.*", "stock.0").replace("*", "chat").split(".")
     path = write(tmp_path, f"[{'.'.join(keys[:-1])}]\n{keys[-1]} = 1\n" if keys[1:] else f"\n{keys[0]} = 1\n")
+    if keys[0] == "stock":
+        path = write(tmp_path, f"[[stock]]\n{keys[-1]} = 1\nkind = 'buy'\ngpus = 1\n")
     with pytest.raises(InputError) as caught:
         read_planfile(path)
     assert str(caught.value) == (

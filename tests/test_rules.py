@@ -64,6 +64,18 @@ def test_a_stock_of_nothing_or_of_nobody_is_a_fault(tmp_path: Path) -> None:
     ]
 
 
+def test_a_stock_by_month_is_refused_by_name(tmp_path: Path) -> None:
+    """A stock holds for the whole plan; one that comes or goes is told with its place and what to do until then."""
+    stock = (
+        '[[stock]]\nkind = "buy"\ngpus = 8\n[[stock]]\nkind = "spot"\ngpus = 4\nfrom = 2027-06-01\nuntil = 2027-09-01\n'
+    )
+    remedy = "Remedy: state the stock of the months with the least of it."
+    assert faults(write(tmp_path, plan=PLAN + stock)) == [
+        f"plan.toml:{line}: column 'stock.1.{key}': is not supported yet. {remedy}"
+        for line, key in ((11, "from"), (12, "until"))
+    ]
+
+
 def test_the_plan_begins_on_its_day(tmp_path: Path) -> None:
     """From the third day of a forecast of two weeks; where it ends, its last weeks are repeated in step."""
     wave = np.arange(2 * WEEK, dtype=float) + 1000
