@@ -1,9 +1,9 @@
 """How long the plan is, in which steps purchases can start, and how demand grows over it.
 
-Where no month differs from another (`alike.py`: a few weeks that are repeated, constant prices, no lead time, no loan) the
-horizon is one epoch: purchases are made at its start, and terms shorter than it are renewed through it. Otherwise every
-month is an epoch. A horizon in hours goes by the same months, the last of them cut where the hours end; terms go by
-whole ones.
+Where no month differs from another (`alike.py`: a few weeks that are repeated, constant prices, no lead time, no loan)
+the horizon is one epoch: purchases are made at its start, and terms shorter than it are renewed through it. Otherwise
+every month is an epoch. A horizon in hours goes by the same months, the last of them cut where the hours end; terms go
+by whole ones.
 """
 
 from __future__ import annotations

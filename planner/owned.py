@@ -1,10 +1,10 @@
 """Owned GPUs: servers that can be bought, what running them costs, the team they need, and what is there already.
 
-Owned GPUs come in whole servers; of spares a share of each is bought on top, and sold with it. Idle power is owed at all
-hours, the rest of the power while a GPU works; what a sale brings at the end of the horizon is credited; the team that
-any owned GPU needs is charged once, and not in months in which it is there anyway, for GPUs that are owned already: what
-these cost is spent and in no plan's bill. A server serves from the month in which it arrives (`lead_time_months`), and
-its running costs begin then. Where plan.toml borrows, what it costs at once is repaid month by month.
+Owned GPUs come in whole servers; of spares a share of each is bought on top, and sold with it. Idle power is owed at
+all hours, the rest of the power while a GPU works; what a sale brings at the end of the horizon is credited. The team
+that any owned GPU needs is charged once, and not in months in which it is there anyway for GPUs that are owned already:
+what these cost is spent and in no plan's bill. A server serves from the month in which it arrives (`lead_time_months`),
+and its running costs begin then. Where plan.toml borrows, what it costs at once is repaid month by month.
 """
 
 from __future__ import annotations

@@ -49,9 +49,9 @@ from planner.strain import Band
 
 __all__ = [
     "FORMAT", "LAST_PLAN", "SUPPLY_ORDER", "Amount", "Baseline", "Books", "BooksMonth", "Deployed", "Expense",
-    "Explained", "Hidden", "Hindsight", "Instead", "Kept", "Levels", "Miss", "Month", "Plan", "Price", "PriceMove", "Purchase",
-    "Scheme", "SeenPoint", "SeenShape", "Sensitivity", "Served", "Since", "Source", "Supply", "Volume", "Way",
-    "read_plan", "write_plan",
+    "Explained", "Hidden", "Hindsight", "Instead", "Kept", "Levels", "Miss", "Month", "Plan", "Price", "PriceMove",
+    "Purchase", "Scheme", "SeenPoint", "SeenShape", "Sensitivity", "Served", "Since", "Source", "Supply", "Volume",
+    "Way", "read_plan", "write_plan",
 ]  # fmt: skip
 
 FORMAT = "spillway-plan/1"
