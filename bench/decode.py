@@ -1,13 +1,14 @@
 """What `bench.wire` kept of an exchange -> when which token came, and how the request ended. Runs after the stage.
 
-Why apart: JSON decoded while streams are open stalls the others. How: the framing of HTTP/1.1 is walked (RFC 9112,
-7.1), then the events (WHATWG HTML, 9.2: a blank line ends an event); an event arrived with the read that brought its
-last byte. Nothing keys on text, because without a tokenizer every text is empty though tokens arrive:
+Why apart: JSON decoded while streams are open stalls the others. How: the framing is taken off (`bench.framing`), then
+the events are read (WHATWG HTML, 9.2: a blank line ends an event); an event arrived with the read that brought its last
+byte. Nothing keys on text, because without a tokenizer every text is empty though tokens arrive:
 * completions: an event with a choice carries a token, unless its `token_ids` are empty, or it has neither `token_ids`
   nor text and only tells why the stream ended;
 * chat: an event with content, reasoning or tool-call delta carries a token; the first one, which only names the role,
   does not; an empty content without role does (bytes of a token that are not yet text).
 Tokens are counted by the server's `usage`: a chunk may carry several tokens, and a token may come in no chunk at all.
+An event that is no JSON, or JSON of other types than OpenAI's, makes its own answer `garbage` and spoils no other.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ from typing import Any
 import numpy as np
 import orjson
 
+from bench.framing import Body, body_of, head
 from bench.records import Floats, Ints
 from bench.wire import Exchange
 
 _ERROR_LENGTH = 200
+_LARGEST = 1 << 62
+"""No count is larger; a record's column holds it."""
+_UNLIKE = (ValueError, AttributeError, KeyError, TypeError)
+"""What reading an event raises that is no JSON (orjson's error is a ValueError), or JSON of other types."""
 
 
 @dataclass
@@ -42,25 +48,14 @@ class Reply:
     text: str = ""
 
 
-@dataclass
-class _Body:
-    """A body without its framing, and where each of its pieces stood in what came."""
-
-    data: bytes
-    body_at: list[int]
-    raw_at: list[int]
-    whole: bool
-    broken: bool = False
-
-
 def decode(kept: Exchange, *, counts_choices: bool = False) -> Reply:
     """Read one exchange; `counts_choices`: every completions choice carries a token (vLLM sends none without)."""
     if not kept.raw:
         return Reply(kept.status or "reset", kept.error or "no answer")
-    code, fields, start = _head(kept.raw)
+    code, fields, start = head(kept.raw)
     if code is None:
         return Reply(kept.status or "garbage", kept.error or "the answer is not HTTP")
-    body = _body(kept.raw, fields, start)
+    body = body_of(kept.raw, fields, start)
     if code != 200:
         if kept.status == "unfinished":
             return Reply(kept.status, kept.error)
@@ -77,7 +72,7 @@ def decode(kept: Exchange, *, counts_choices: bool = False) -> Reply:
     return reply
 
 
-def _verdict(kept: Exchange, body: _Body, stream: _Events) -> tuple[str, str]:
+def _verdict(kept: Exchange, body: Body, stream: _Events) -> tuple[str, str]:
     """How it ended; the server's own word about an error comes first."""
     told = (
         (bool(stream.error), "server_error", stream.error),
@@ -110,12 +105,13 @@ class _Events:
             self.finished = True
             return False
         try:
-            event = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            event = None
-        if not isinstance(event, dict):
+            return self.event(orjson.loads(data), data)
+        except _UNLIKE:
             self.broken = self.broken or data
             return False
+
+    def event(self, event: dict[str, Any], data: bytes) -> bool:
+        """The same of its JSON; raises one of `_UNLIKE` where that is of other types."""
         if event.get("error"):
             self.error = _short(data)
             return False
@@ -123,7 +119,7 @@ class _Events:
         if event.get("usage"):
             self.usage(event["usage"])
             self.finished = self.finished or not choices
-        if event.get("metrics"):
+        if isinstance(event.get("metrics"), dict):
             self.timings(event["metrics"])
         return self.choice(choices[0]) if choices else False
 
@@ -134,17 +130,18 @@ class _Events:
         ids = choice.get("token_ids")
         if ids:
             self.counted += len(ids)
-            self.reply.token_ids.extend(ids)
+            self.reply.token_ids.extend(map(int, ids))
         delta = choice.get("delta")
-        self.reply.text += (choice.get("text") if delta is None else delta.get("content")) or ""
+        text, thinks = _text(choice.get("text") if delta is None else delta.get("content"))
+        self.reply.text += text
         if delta is None:
-            carries = bool(ids) if ids is not None else bool(choice.get("text")) or self.counts_choices or not ended
+            carries = bool(ids) if ids is not None else bool(text) or self.counts_choices or not ended
             visible = carries
         else:
             tool = bool(delta.get("tool_calls") or delta.get("function_call"))
-            reasons = bool(delta.get("reasoning_content") or delta.get("reasoning"))
+            reasons = bool(delta.get("reasoning_content") or delta.get("reasoning")) or thinks
             silent = delta.get("content") == "" and "role" not in delta and not ended
-            visible = bool(delta.get("content")) or tool or (silent and not reasons)
+            visible = bool(text) or tool or (silent and not reasons)
             carries = visible or reasons or bool(ids)
         if carries:
             if visible and self.first_visible is None:
@@ -196,61 +193,7 @@ def _data(block: bytes) -> bytes:
     return b"\n".join(lines)
 
 
-def _head(raw: bytes) -> tuple[int | None, dict[bytes, bytes], int]:
-    """Status code, header fields and where the body begins, interim answers skipped."""
-    start = 0
-    while True:
-        stop = raw.find(b"\r\n\r\n", start)
-        first, _, rest = raw[start : stop if stop >= 0 else len(raw)].partition(b"\r\n")
-        parts = first.split(b" ")
-        if stop < 0 or not first.startswith(b"HTTP/") or len(parts) < 2 or not parts[1].isdigit():
-            return None, {}, 0
-        start = stop + 4
-        if not parts[1].startswith(b"1"):
-            fields = (line.partition(b":")[::2] for line in rest.lower().split(b"\r\n"))
-            return int(parts[1]), {name.strip(): value.strip() for name, value in fields}, start
-
-
-def _body(raw: bytes, fields: dict[bytes, bytes], start: int) -> _Body:
-    """The body without its framing."""
-    if b"chunked" in fields.get(b"transfer-encoding", b""):
-        return _unchunk(raw, start)
-    length = fields.get(b"content-length", b"")
-    whole = not length.isdigit() or len(raw) - start >= int(length)
-    return _Body(raw[start:], [0], [start], whole)
-
-
-def _unchunk(raw: bytes, at: int) -> _Body:
-    """Walk the chunks: size in hexadecimal, CR LF, that many bytes, CR LF; size 0 ends."""
-    pieces: list[bytes] = []
-    body_at, raw_at, length = [0], [at], 0
-    whole = broken = False
-    while True:
-        line = raw.find(b"\r\n", at)
-        if line < 0:
-            break
-        try:
-            size = int(raw[at:line].partition(b";")[0], 16)
-        except ValueError:
-            broken = True
-            break
-        at = line + 2
-        if size == 0:
-            whole = True
-            break
-        body_at.append(length)
-        raw_at.append(at)
-        pieces.append(raw[at : at + size])
-        length += len(pieces[-1])
-        at += size
-        if raw[at : at + 2] not in (b"\r\n", b"\r", b""):
-            broken = True
-            break
-        at += 2
-    return _Body(b"".join(pieces), body_at, raw_at, whole, broken)
-
-
-def _stamps(kept: Exchange, body: _Body, ends: Ints) -> Ints:
+def _stamps(kept: Exchange, body: Body, ends: Ints) -> Ints:
     """The stamp of the read that brought each event's last byte."""
     marks = np.frombuffer(kept.marks, dtype=np.int64).reshape(-1, 2)
     stamps = marks[:, 0] * 1_000_000_000 + marks[:, 1]
@@ -309,7 +252,15 @@ def peek(kept: Exchange, zero_ns: int, *, chat: bool) -> tuple[float, ...]:
 
 
 def _number(value: Any) -> int:
-    return int(value) if isinstance(value, (int, float)) else -1
+    return int(value) if isinstance(value, (int, float)) and 0 <= value < _LARGEST else -1
+
+
+def _text(content: Any) -> tuple[str, bool]:
+    """The text of a content, and whether it holds thinking: it is a string, or typed parts (Mistral's chats)."""
+    if not isinstance(content, list):
+        return content or "", False
+    kinds = [part["type"] for part in content]
+    return "".join(part["text"] for part in content if part["type"] == "text"), "thinking" in kinds
 
 
 def _short(data: bytes) -> str:

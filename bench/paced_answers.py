@@ -23,6 +23,7 @@ FAULTS = {
     "reset": "resets the connection in mid-stream",
     "garbage": "speaks no HTTP",
     "badjson": "sends events that are not JSON",
+    "badtype": "sends JSON of other types than are asked for",
     "badchunk": "breaks the chunked framing",
     "midstream": "sends an error event inside the stream",
     "empty": "ends a whole stream without a token",
@@ -35,6 +36,7 @@ FORMS = {
     "eof": "ends the body by closing",
     "nousage": "tells no usage",
     "reasoning": "sends half of the tokens as reasoning (chat)",
+    "parts": "sends half of the tokens as thinking, all in typed parts (chat)",
     "tools": "sends tool-call deltas (chat)",
     "crlf": "ends events with CR LF CR LF",
     "ping": "mixes SSE comments between the events",
@@ -92,6 +94,10 @@ def token_chunk(stream: Stream, count: int, *, text: bool) -> bytes:
     delta: dict[str, Any] = {"content": "x " * count}
     if stream.fault == "reasoning" and stream.sent_tokens < stream.tokens // 2:
         delta = {"reasoning_content": "hm " * count}
+    elif stream.fault == "parts":
+        parts: list[dict[str, Any]] = [{"type": "text", "text": "x " * count}]
+        thinks = stream.sent_tokens < stream.tokens // 2
+        delta = {"content": [{"type": "thinking", "thinking": parts}] if thinks else parts}
     elif stream.fault == "tools":
         delta = {"tool_calls": [{"index": 0, "function": {"arguments": "x" * count}}]}
     return event(stream, [{"index": 0, "delta": delta, "finish_reason": None}])
@@ -111,9 +117,11 @@ def formed(stream: Stream, chunk: bytes, count: int, *, text: bool) -> bytes:
     kind = stream.fault
     if kind == "badjson":
         return http_chunk(b'data: {"id": "cmpl", "choices": [{"text": \n\n')
+    if kind == "badtype":
+        return http_chunk(b'data: {"id": "cmpl", "choices": [null], "usage": "none"}\n\n')
     if kind == "ping":
         return http_chunk(b": ping\n\n") + chunk
-    if kind in ("reasoning", "tools", "crlf", "length", "eof"):
+    if kind in ("reasoning", "parts", "tools", "crlf", "length", "eof"):
         return token_chunk(stream, count, text=text)
     return chunk
 

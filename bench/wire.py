@@ -248,8 +248,8 @@ class Connection:
             self._chunked = True
             if body:
                 self._look_for_end()
-        elif fields.get(b"content-length", b"").strip().isdigit():
-            self._missing = int(fields[b"content-length"])
+        elif (length := fields.get(b"content-length", b"").strip()).isdigit() and len(length) < 19:
+            self._missing = int(length)
             self._measured(body)
 
     def _closed(self) -> None:

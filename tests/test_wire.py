@@ -16,6 +16,7 @@ from pathlib import Path
 
 import gevent
 import numpy as np
+import orjson
 import pytest
 
 from bench import wire
@@ -68,6 +69,7 @@ OUTCOMES = {
     "reset": ("reset", "Connection reset by peer"),
     "garbage": ("garbage", "the answer is not HTTP"),
     "badjson": ("garbage", 'not an event stream of JSON: {"id": "cmpl"'),
+    "badtype": ("garbage", 'not an event stream of JSON: {"id":"cmpl","choices":[null]'),
     "badchunk": ("garbage", "broken chunked framing"),
     "midstream": ("server_error", "engine died"),
     "empty": ("empty", "a whole stream without a token"),
@@ -135,7 +137,8 @@ def test_reasoning_counts_but_is_not_visible(url: str) -> None:
     """Reasoning tokens stop the TTFT's clock; the first visible token comes later and is kept apart."""
     reply = ask(url, "fault:reasoning", chat=True).reply
     assert reply.reasoning_tokens == TOKENS // 2
-    assert reply.visible_ns == reply.chunk_ns[TOKENS // 2]
+    for told in (reply, ask(url, "fault:parts", chat=True).reply):
+        assert told.visible_ns == told.chunk_ns[TOKENS // 2]
     plain = ask(url, chat=True).reply
     assert plain.visible_ns == plain.chunk_ns[0]
 
@@ -288,6 +291,44 @@ def test_a_stream_that_just_ends_is_truncated() -> None:
     """No finish reason, no usage, no [DONE]: a proxy cut it in good order, and it is still no whole answer."""
     reply = decode(answer(text_event("a"), text_event("b")))
     assert (reply.status, len(reply.chunk_ns)) == ("truncated", 2)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        5,
+        [],
+        {"choices": "abc"},
+        {"choices": [None]},
+        {"choices": {"index": 0}},
+        text_event() | {"usage": "none"},
+        {"choices": [], "usage": {"prompt_tokens_details": "none"}},
+        {"choices": [{"text": 5}]},
+        text_event(token_ids=5),
+        text_event(token_ids=[None]),
+        {"choices": [{"delta": "a"}]},
+        chat_event(content=5),
+        chat_event(content=[{"text": "a"}]),
+    ],
+)
+def test_json_of_other_types_spoils_one_answer(event: object) -> None:
+    """Whatever stands where a list, an object or a number should: `garbage`, with the event; nothing is raised."""
+    reply = decode(answer(text_event("a"), event, DONE))
+    assert (reply.status, reply.error) == ("garbage", f"not an event stream of JSON: {orjson.dumps(event).decode()}")
+
+
+@pytest.mark.parametrize("count", [1e30, -3, 10**40, "7", None, [7]])
+def test_a_count_that_cannot_be_true_is_unknown(count: object) -> None:
+    """It would not fit the records; the tokens that came are still served."""
+    reply = decode(answer(text_event("a"), {"choices": [], "usage": {"prompt_tokens": count}, "metrics": "none"}))
+    assert (reply.status, reply.input_tokens) == ("ok", -1)
+
+
+@pytest.mark.parametrize("size", [b"-5", b"", b"zz"])
+def test_a_chunk_of_no_size_breaks_the_framing(size: bytes) -> None:
+    """A negative one too, which would lead back to where it stands."""
+    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\n\r\n0\r\n\r\n"
+    assert decode(cut(raw, [])).status == "garbage"
 
 
 def test_interim_answers_are_skipped() -> None:
