@@ -125,12 +125,12 @@ def _salvage(run: Run, facts: dict[str, Any], conditions: dict[str, Any], path: 
     if not run.zero_ns:
         return
     with contextlib.suppress(InputError, OSError, KeyboardInterrupt):
-        if not run.load_s:
-            run.load_s = run.elapsed_s()
-            run.stop(0.0)
+        run.load_s = run.load_s or run.elapsed_s()
+        run.stop(0.0)
         deadline = time.monotonic() + _SALVAGE_S
-        while time.monotonic() < deadline and not all(spill.exists() for spill in run.spills()):
-            if all(process.poll() is not None for process in run.children):
+        while time.monotonic() < deadline:
+            ended = sum(process.poll() is not None for process in run.children)
+            if ended + sum(spill.exists() for spill in run.spills()) >= run.order.workers:
                 break
             time.sleep(_LOOK_S)
         if any(spill.exists() for spill in run.spills()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -34,6 +35,8 @@ _JOIN_S = 300.0
 """More, while workers on other machines have not joined."""
 _SILENT_S = 60.0
 """Workers tell that they are alive five times a second; after this long without it the stage has failed."""
+_ROOM = 1 << 20
+"""Bytes. On a disk with less a log cannot tell why its process ended."""
 _FAILING_AFTER = 20
 _FAILING_SHARE = 0.95
 _MARGIN = 1.02
@@ -57,6 +60,8 @@ class Run:
         self.rows = Rows(order)
         self.zero_ns = 0
         self.load_s = 0.0
+        """0 while it goes on."""
+        self.shown = 0.0
         self.stopped: Stopped = "cap"
         self.widths: tuple[float | None, float | None] = (None, None)
 
@@ -67,23 +72,29 @@ class Run:
             remedy = "check that the server is up and the URL is right"
             raise InputError(Fault(f"no connection ({told['trouble']})", remedy, value=self.order.target.url))
         self.zero_ns = told["zero_ns"]
-        shown = 0.0
+        self.rows.begin()
         while True:
             time.sleep(_LOOK_S)
             self.check_alive()
             elapsed = self.elapsed_s()
-            if time.monotonic() - shown >= _PROGRESS_S:
-                shown = time.monotonic()
-                progress = self.rows.progress(elapsed)
+            if (progress := self.look(elapsed)) is not None:
                 self.widths = progress.throughput_width, progress.tpot_width
-                if self.on_progress is not None:
-                    self.on_progress(progress)
             reason = self.reason_to_stop(elapsed)
             if reason:
                 break
         self.stopped, self.load_s = reason, elapsed
         self.stop(self.stage.drain_s)
-        self.wait_for_end(self.stage.drain_s)
+        self.wait_for_end()
+
+    def look(self, elapsed: float) -> Progress | None:
+        """What is to be shown, every half second, until the last answer has come."""
+        if time.monotonic() - self.shown < _PROGRESS_S:
+            return None
+        self.shown = time.monotonic()
+        progress = self.rows.progress(elapsed, self.load_s)
+        if self.on_progress is not None:
+            self.on_progress(progress)
+        return progress
 
     def patience_s(self) -> float:
         """How long the start may take."""
@@ -139,17 +150,27 @@ class Run:
         """Tell the workers to stop sending."""
         write_text(self.order.folder / "stop.json", json.dumps({"drain_s": drain_s}))
 
-    def wait_for_end(self, drain_s: float) -> None:
+    def wait_for_end(self) -> None:
         """Until all spill files are there and Locust has gone; decoding takes as long as the workers are heard."""
-        drained = time.monotonic() + drain_s
         while any(process.poll() is None for process in self.children):
             time.sleep(_LOOK_S / 2)
             self.rows.read()
-            silent = time.monotonic() - self.rows.heard
-            if time.monotonic() > drained and silent > _SILENT_S:
-                raise self.failure("a worker fell silent")
-        if not all(path.exists() for path in self.spills()):
+            self.look(self.elapsed_s())
+            if any(process.poll() for process in self.children):
+                self.check_spills()
+            self.check_heard()
+        self.check_spills()
+
+    def check_spills(self) -> None:
+        """Where a process has ended its records must be there: those who remain would wait for them for ever."""
+        if not all(path.is_file() for path in self.spills()):
             raise self.failure("a worker ended without its records")
+
+    def check_heard(self) -> None:
+        """A worker elsewhere has no process here: it has failed when it is no longer heard."""
+        worker, silent_s = self.rows.silent()
+        if silent_s > _SILENT_S:
+            raise self.failure(f"worker {worker} fell silent")
 
     def spills(self) -> list[Path]:
         """The files the workers leave."""
@@ -160,8 +181,7 @@ class Run:
         self.rows.read()
         if any(process.poll() is not None for process in self.children):
             raise self.failure("a Locust process ended")
-        if self.rows.heard and time.monotonic() - self.rows.heard > _SILENT_S:
-            raise self.failure("the workers fell silent")
+        self.check_heard()
 
     def wait_for(self, name: str, deadline: float) -> dict[str, Any]:
         """The JSON file that the master writes."""
@@ -187,6 +207,8 @@ class Run:
     def failure(self, what: str) -> InputError:
         """What is wrong, with the last lines of the logs."""
         lines = [line for path in sorted(self.order.folder.glob("*.log")) for line in _tail(path)]
+        if shutil.disk_usage(self.order.folder).free < _ROOM:
+            lines.append("no space is left on the disk")
         told = "; its last lines: " + " | ".join(lines) if lines else ""
         remedy = f"see the logs in {self.order.folder}"
         return InputError(Fault(f"stage {self.stage.name}: {what}{told}", remedy))

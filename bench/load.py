@@ -27,6 +27,7 @@ from gevent.event import Event
 from bench import talk, wire
 from bench.attic import Attic
 from bench.decode import decode, peek, to_row
+from bench.ending import or_end
 from bench.endpoint import endpoint
 from bench.order import PRIMED, Order
 from bench.prompts import Prompts, longest
@@ -179,6 +180,7 @@ class Load:
                 self.taken += 1
         self.exhausted = True
 
+    @or_end()
     def _send_one(self, number: int, payload: bytes, moment_ns: int) -> None:
         connection = self._take()
         self.exchange(connection, number, payload, moment_ns)
@@ -232,8 +234,8 @@ class Load:
         gevent.sleep(0)  # what was spawned a moment ago is then in flight
         spent = time.process_time() - self._cpu_s, time.monotonic() - self._wall_s
         self.facts["cpu_share"] = spent[0] / max(spent[1], 1e-9)
-        deadline = time.monotonic() + drain_s
-        while self.in_flight and time.monotonic() < deadline:
+        self.drain(drain_s)
+        while self.in_flight and time.monotonic() < self._drained:
             gevent.sleep(0.02)
         while self.in_flight:  # again and again: one that is still connecting cannot be aborted yet
             for connection in list(self.in_flight.values()):
@@ -246,6 +248,10 @@ class Load:
         records = self._decoded()
         write_records(records, self.order.folder / f"spill-{self.worker}.parquet", self.facts)
         self.stopped.set()
+
+    def drain(self, drain_s: float) -> None:
+        """How long from now what is in flight may go on; may be said again."""
+        self._drained = time.monotonic() + drain_s
 
     def _decoded(self) -> Records:
         rows, chunks = [], []
@@ -270,6 +276,7 @@ class Load:
         if self._progress is not None:
             self._progress.write(ROW.pack(*row))
 
+    @or_end()
     def _live(self) -> None:
         while True:
             now_s = (time.time_ns() - self.zero_ns) / 1e9

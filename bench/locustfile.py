@@ -8,7 +8,8 @@ Started by `bench.follow`, which sets SPILLWAY_ORDER to the stage's order file, 
 which sets SPILLWAY_ERRAND to a folder: the order then comes from the master. Messages (none of them per request):
     spillway_ready   worker -> master   its users are connected (how many; the first connection error)
     spillway_go      master -> workers  the stage's zero
-    spillway_stop    master -> workers  stop, with the drain's length; the driver asks for it by a file
+    spillway_stop    master -> workers  stop, with the drain's length; the driver asks for it by a file, when
+                                        interrupted once more with a shorter drain
     spillway_done    worker -> master   its spill file is written
     and those of `bench.remote` with workers elsewhere.
 With one process the same handlers talk to each other (Locust's LocalRunner).
@@ -27,6 +28,7 @@ from gevent.lock import BoundedSemaphore
 from locust import User, events, runners, task  # noqa: TID253  # this is the file that may, in Locust's processes
 from locust.runners import MasterRunner, WorkerRunner  # noqa: TID253  # as above
 
+from bench.ending import or_end
 from bench.load import Load
 from bench.order import Order
 from bench.remote import Errand, take_piece
@@ -51,6 +53,7 @@ class Sender(User):
     """Closed loop: one request in flight. Open loop: one per worker, which sends the worker's rows."""
 
     @task
+    @or_end()
     def send(self) -> None:
         """The whole stage; then wait for the end of the process."""
         load = _load(self.environment.runner)
@@ -113,11 +116,13 @@ class Chief:
             gevent.spawn(self.runner.quit)
 
     def watch(self) -> None:
-        """Look for the driver's wish to stop."""
-        stop = self.order.folder / "stop.json"
-        while not stop.exists():
+        """Look for the driver's wish to stop, and to stop sooner."""
+        stop, heard = self.order.folder / "stop.json", b""
+        while True:
             gevent.sleep(0.02)
-        self.runner.send_message("spillway_stop", orjson.loads(stop.read_bytes()))
+            if stop.exists() and (told := stop.read_bytes()) != heard:
+                heard = told
+                self.runner.send_message("spillway_stop", orjson.loads(told))
 
 
 def _load(runner: Any) -> Load:
@@ -135,6 +140,7 @@ def _load(runner: Any) -> Load:
     return loads[0]
 
 
+@or_end()
 def _on_go(environment: Any, msg: Any, **_: Any) -> None:
     load, zero_ns = _load(environment.runner), msg.data["zero_ns"]
     if errands:
@@ -144,8 +150,12 @@ def _on_go(environment: Any, msg: Any, **_: Any) -> None:
 
 
 def _on_stop(environment: Any, msg: Any, **_: Any) -> None:
+    @or_end()
     def finish() -> None:
         load = _load(environment.runner)
+        if load.stopping.is_set():
+            load.drain(msg.data["drain_s"])
+            return
         load.finish(msg.data["drain_s"])
         if errands:
             errands[0].deliver(load.worker)

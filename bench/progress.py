@@ -25,8 +25,17 @@ class Rows:
         self.parts: list[list[Floats]] = [[] for _ in self.files]
         self.read_to = [0] * len(self.files)
         self.alive: list[Floats | None] = [None] * len(self.files)
-        self.heard = 0.0
+        self.heard = [0.0] * len(self.files)
         self.joined: Floats | None = None
+
+    def begin(self) -> None:
+        """From now on every worker is to be heard."""
+        self.heard = [time.monotonic()] * len(self.files)
+
+    def silent(self) -> tuple[int, float]:
+        """The worker that was not heard for longest, and for how many seconds."""
+        worker = min(range(len(self.heard)), key=self.heard.__getitem__)
+        return worker, time.monotonic() - self.heard[worker]
 
     def read(self) -> None:
         """Take in what is new."""
@@ -42,7 +51,7 @@ class Rows:
             self.read_to[number] += rows.nbytes
             lives = rows[rows[:, 0] == 2.0]
             if len(lives):
-                self.alive[number], self.heard = lives[-1], time.monotonic()
+                self.alive[number], self.heard[number] = lives[-1], time.monotonic()
             self.parts[number].append(rows[rows[:, 0] != 2.0])
             self.joined = None
 
@@ -65,15 +74,15 @@ class Rows:
         ordered: Floats = rows[np.argsort(rows[:, 1] - rows[:, 3], kind="stable")]
         return ordered
 
-    def progress(self, elapsed: float) -> Progress:
-        """What to show, and the widths to stop by; the rate counts what ended after the warm-up."""
+    def progress(self, elapsed: float, load_s: float | None = None) -> Progress:
+        """What to show, and the widths to stop by; the rate counts what ended after the warm-up and under load."""
         self.read()
         rows, settled = self.ended(), self.after_warm_up()
         good = rows[(rows[:, 0] == 1.0) & (rows[:, 1] >= self.stage.warm_up_s)]
         throughput = tokens = tpot = None
         ttft_s: float | None = None
         if len(settled) and elapsed > self.stage.warm_up_s:
-            span_s = self.stage.warm_up_s, elapsed
+            span_s = self.stage.warm_up_s, load_s or elapsed
             batch_s = float(np.median(settled[:, 3])) * (5 if self.stage.mode == "open" else 1)
             throughput = sure.rate(good[:, 1], None, span_s, batch_s)
             tokens = sure.rate(good[:, 1], good[:, 5], span_s, batch_s)

@@ -71,6 +71,39 @@ def test_what_hangs_is_cut_at_the_drains_end(url: str, tmp_path: Path) -> None:
     assert run.records.events.min() > 0  # the tokens that had come are kept
 
 
+@pytest.mark.parametrize("turns", [(1, 1), (2, 3)])
+def test_json_of_other_types_is_counted(url: str, tmp_path: Path, turns: tuple[int, int]) -> None:
+    """Every answer is of wrong types: all records are written, those of conversations too."""
+    run = run_stage(stage(load=2, cap_s=0.8, turns=turns), target(url, "fault:badtype"), tmp_path)
+    assert set(run.records.status.tolist()) == {"garbage"}
+
+
+def test_a_worker_that_dies_in_the_drain_is_missed(url: str, tmp_path: Path) -> None:
+    """One of two is killed while answers are waited for: the stage ends at once, and what the other one has is kept."""
+    shown: list[float] = []
+
+    def kill(progress: Progress) -> None:
+        if progress.elapsed_s > 1.0 and not shown:
+            next(one for one in locusts(tmp_path) if "--worker" in one.cmdline()).kill()
+            shown.append(progress.elapsed_s)
+
+    asked = stage(load=4, cap_s=0.6, drain_s=60.0)
+    with pytest.raises(InputError, match="stage s: a worker ended without its records"):
+        run_stage(asked, target(url, "fault:stall"), tmp_path, workers=2, on_progress=kill)
+    assert shown, "progress is told in the drain too"
+    assert load_run(tmp_path / "s.interrupted.parquet").records.status.tolist() == ["unfinished"] * 2
+
+
+def test_a_worker_that_cannot_write_says_why(url: str, tmp_path: Path) -> None:
+    """A folder stands where its records should: the stage ends at once with the system's words."""
+
+    def block(progress: Progress) -> None:
+        (tmp_path / ".s" / "spill-0.parquet" / "in the way").mkdir(parents=True, exist_ok=True)
+
+    with pytest.raises(InputError, match=r"a worker ended without its records; its last lines: .*\[Errno 21\]"):
+        run_stage(stage(load=1, cap_s=0.8), target(url), tmp_path, on_progress=block)
+
+
 def test_no_server_is_a_fault_with_a_remedy(tmp_path: Path) -> None:
     """Nobody listens: one fault, no file, no process."""
     with pytest.raises(InputError) as caught:

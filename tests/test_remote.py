@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.driver import Target, run_stage
+from bench import follow
+from bench.driver import Progress, Target, run_stage
 from bench.order import Address, Order
 from bench.paced import Law, paced
 from bench.prompts import Fixed, Range
 from bench.remote import Errand, take_piece
 from bench.schedule import Stage, plan
+from hardware_profiles.faults import InputError
 
 LAW = Law(ttft_s=0.05, tpot_s=0.01)
 SHAPE = Range(input_low=90, input_high=110, output_low=15, output_high=25)
@@ -72,6 +74,24 @@ def test_workers_elsewhere_share_the_schedule_and_bring_their_records_home(
     assert np.median(late) < 0.005
     assert sorted(path.name for path in folder.iterdir()) == ["closed.parquet", "open.parquet"]
     assert not [path for name in ("one", "two") for path in (tmp_path / name).glob("spillway-worker-*")]
+
+
+def test_a_worker_elsewhere_that_vanishes_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in mid-stage, while ours goes on: the stage fails when it has not been heard for the time allowed."""
+    monkeypatch.setattr(follow, "_SILENT_S", 2.0)
+    port = free_port()
+    stage = Stage(name="s", mode="closed", load=4, shape=SHAPE, seed=3, cap_s=60.0, width=None)
+    with paced(LAW) as url:
+        lent = lend(port, tmp_path / "one")
+
+        def kill(progress: Progress) -> None:
+            if progress.completed > 10:
+                lent.kill()
+
+        target = Target(url=url, model="paced", vocab_size=32000)
+        with pytest.raises(InputError, match=r"stage s: worker [01] fell silent"):
+            run_stage(stage, target, tmp_path / "ours", remote_workers=1, bind=Address(port=port), on_progress=kill)
+        assert lent.wait(10) == -signal.SIGKILL
 
 
 def test_a_worker_ends_on_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
