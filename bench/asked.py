@@ -70,6 +70,7 @@ class Asked:
     stage_s: float | None = None
     warm_up_s: float = 10.0
     width: float | None = 0.05
+    silence_s: float | None = None
     rate_requests: int = 1000
     rate_stages: int = 16
     seed: int = 0
@@ -130,7 +131,7 @@ def _plain(asked: Asked) -> dict[str, object]:
     """What is taken as it was typed."""
     same = ("cached_share", "max_load", "rate_search", "rates_per_s", "think_s", "seed", "workers", "remote_workers")
     slo = ("ttft_s", "tpot_s", "e2e_s", "attainment")
-    pace = ("stage_s", "warm_up_s", "width", "rate_requests", "rate_stages")
+    pace = ("stage_s", "warm_up_s", "width", "silence_s", "rate_requests", "rate_stages")
     return {
         **{name: getattr(asked, name) for name in same},
         "loads": tuple(sorted(set(asked.loads))),
@@ -271,7 +272,12 @@ def endpoint_warning(url: str) -> str | None:
     return None
 
 
-_OPTIONS = {"stage_s": "--stage-seconds", "warm_up_s": "--warm-up-seconds", "pace": "--warm-up-seconds"}
+_OPTIONS = {
+    "stage_s": "--stage-seconds",
+    "warm_up_s": "--warm-up-seconds",
+    "silence_s": "--silence-seconds",
+    "pace": "--warm-up-seconds",
+}
 
 
 def _fault(detail: Any) -> Fault:

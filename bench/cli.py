@@ -66,6 +66,10 @@ def run(
     ] = None,
     warm_up_seconds: Annotated[float, typer.Option(min=0, help="Not counted, at each stage's start.")] = 10,
     width: Annotated[float, typer.Option(min=0, max=1, help="A stage ends when known this well; 0: never.")] = 0.05,
+    silence_seconds: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Without a byte from the server requests fail; default: 300 and 1 per 100 tokens."),
+    ] = None,
     rate_requests: Annotated[int, typer.Option(min=1, help="Requests an open-loop stage needs.")] = 1000,
     rate_stages: Annotated[int, typer.Option(min=1, help="Open-loop stages of a shape, at most.")] = 16,
     seed: int = 0,
@@ -117,6 +121,7 @@ def run(
         stage_s=stage_seconds,
         warm_up_s=warm_up_seconds,
         width=width or None,
+        silence_s=silence_seconds,
         rate_requests=rate_requests,
         rate_stages=rate_stages,
         seed=seed,

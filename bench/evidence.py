@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from bench import stats
 from bench.gpu import Reading
-from bench.records import Records
+from bench.records import SILENT, Records
 from bench.schedule import Stage
 from bench.scrape import Snapshot
 from bench.selfcheck import Ceiling
@@ -72,6 +74,19 @@ def primed_before(evidence: Evidence) -> Primed:
     ttft_s, e2e_s = (None if time_s is None or trouble else float(time_s) for time_s in times)
     tokens = int(client.get("primed_input_tokens") or 0)
     return Primed(requests, tokens, ttft_s, e2e_s, None if trouble is None else str(trouble))
+
+
+def silence(records: Records) -> str | None:
+    """What is to be said of a server that had stopped answering when the stage ended; None where it had not.
+
+    It had when a request was given up that was sent after the last one was served: one of those that were stuck before
+    may have been forgotten alone.
+    """
+    given_up = records.select(np.char.startswith(records.error.astype(str), SILENT))
+    served_s = records.end_s[records.ok].max(initial=-np.inf)
+    if not (given_up.sent_s >= served_s).any():
+        return None
+    return f"the server answers nothing: {given_up.error[-1]}"
 
 
 def within(name: str, value: float, tolerance: float, reason: str) -> Check:

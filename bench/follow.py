@@ -30,7 +30,7 @@ from hardware_profiles.faults import Fault, InputError
 _LOOK_S = 0.1
 _PROGRESS_S = 0.5
 _START_S = 90.0
-"""Locust's start, prompts, connections and shared prefixes; each shared prefix may take the request's timeout more."""
+"""Locust's start, prompts, connections and shared prefixes; of those each may last as long as a server's silence."""
 _JOIN_S = 300.0
 """More, while workers on other machines have not joined."""
 _SILENT_S = 60.0
@@ -99,7 +99,7 @@ class Run:
     def patience_s(self) -> float:
         """How long the start may take."""
         primed = self.stage.prefixes if self.stage.cached_share else 0
-        return _START_S + primed * self.order.target.timeout_s + (_JOIN_S if self.order.remote_workers else 0.0)
+        return _START_S + primed * self.stage.silence_s + (_JOIN_S if self.order.remote_workers else 0.0)
 
     def elapsed_s(self) -> float:
         """Since the stage's zero."""

@@ -44,6 +44,9 @@ LONG_QUANTILE = 0.9
 STAGE_S = 120.0
 STAGGER_S, LONGEST_DRAIN_S = 1.0, 1800.0
 """Where no E2E is known: a request that is merely long must not be called failed."""
+SILENCE_S, SLOW_PREFILL_PER_S = 300.0, 100.0
+"""A server speaks when it has read one prompt, whoever else waits. 100 tokens/s are slower than a model of 8e9
+parameters on sixteen cores of a CPU: 1k tokens may take five minutes, 128k 27."""
 
 
 class Pace(Value):
@@ -67,6 +70,20 @@ class Pace(Value):
 
     rate_stages: Annotated[int, Field(ge=1)] = 16
     """Open-loop stages of one shape's search, at most."""
+
+    silence_s: Positive | None = None
+    """A server that sends nobody a byte for so long does not answer; None: as `silent_s` says."""
+
+    def silent_s(self, input_tokens: int, e2e_s: float | None) -> float:
+        """How long a server may say nothing: what is stated, else five minutes and the longest prompt's slowest
+        reading; where E2E is known, twice the longest.
+
+        >>> Pace().silent_s(1024, None), Pace().silent_s(1024, 400.0), Pace(silence_s=20).silent_s(1024, 400.0)
+        (310.24, 800.0, 20.0)
+        """
+        if self.silence_s is not None:
+            return self.silence_s
+        return max(SILENCE_S + input_tokens / SLOW_PREFILL_PER_S, 2 * (e2e_s or 0.0))
 
     def closed(self, e2e_s: float | None, most_e2e_s: float | None, *, pause_s: float = 0, turns: float = 1) -> Times:
         """A closed-loop stage's times: the E2E to expect, the longest possible, a user's mean pause and its turns.

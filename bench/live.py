@@ -129,6 +129,7 @@ class Left:
             (most, mode, law) for law in laws for most, mode in (once if isinstance(law, Trace) else own)
         ]
         self._took_s: list[float] = []
+        self._least_s = plan.pace.stage_s or STAGE_S
 
     def finished(self, took_s: float | None) -> None:
         """One more stage is done; None: it stood in the folder already."""
@@ -149,13 +150,14 @@ class Left:
     def seconds(self, stage: Stage, at: Progress) -> tuple[float, float]:
         """(this stage, the whole sweep), at most; a stage that was not yet seen is taken to last to its cap."""
         stops_s = stage.cap_s if at.elapsed_s < stage.cap_s else stage.longest_s or stage.cap_s
-        this_s = max(0.0, stops_s - at.elapsed_s)
+        this_s = stops_s - at.elapsed_s
+        this_s = this_s if this_s > 0 else max(0.0, this_s + stage.drain_s)
         left = [(most - (number == 0), mode, law) for number, (most, mode, law) in enumerate(self._most)]
         return this_s, this_s + sum(max(0, most) * self._each_s(stage, mode, law) for most, mode, law in left)
 
     def _each_s(self, stage: Stage, mode: Mode, law: ShapeLaw) -> float:
         """What a stage of this law may take, as the running one's requests and their lengths say."""
-        each_s = sum(self._took_s) / len(self._took_s) if self._took_s else stage.cap_s
+        each_s = sum(self._took_s) / len(self._took_s) if self._took_s else max(stage.cap_s, self._least_s)
         if self._stated or isinstance(law, Trace):
             return each_s
         e2e_s = stage.stagger_s if stage.mode == "closed" else stage.warm_up_s / RAMP_E2E["open"]

@@ -31,7 +31,7 @@ from bench.ending import or_end
 from bench.endpoint import endpoint
 from bench.order import PRIMED, Order
 from bench.prompts import Prompts, longest
-from bench.records import Records, from_rows, write_records
+from bench.records import SILENT, Records, from_rows, write_records
 from bench.schedule import plan, share
 
 ROW = struct.Struct("6d")
@@ -39,6 +39,7 @@ ROW = struct.Struct("6d")
 _PATHS = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 _PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 """After a failure a closed-loop user waits, twice as long each time, so that a dead server is not hammered."""
+_LISTEN_S = 1.0
 _SPARE = 16
 """Open loop: connections that are kept open ahead of need, so that none is opened inside the stopwatch."""
 
@@ -64,6 +65,8 @@ class Load:
         self.go, self.stopping, self.stopped = Event(), Event(), Event()
         self.exhausted = False
         self.in_flight: dict[int, wire.Connection] = {}
+        self.heard_ns = 0
+        """The end of the last request to which the server said anything."""
         self.kept = Attic(order.folder / f"raw-{worker}.bin")
         self.turns: dict[int, dict[str, int]] = {}
         """Conversations: what was asked of each request, which the schedule alone does not tell."""
@@ -104,6 +107,7 @@ class Load:
             kept = connection.exchange(payload, self.target.timeout_s, scheduled_ns)
         finally:
             del self.in_flight[number]
+        self.heard_ns = kept.end_ns if kept.raw else self.heard_ns
         seen = peek(kept, self.zero_ns, chat=self.target.api == "chat")
         self._tell(*seen)
         self.kept.put(number, kept)
@@ -115,9 +119,10 @@ class Load:
         if not most or self.worker:
             return
         connection = self.connection()
+        timeout_s = min(self.target.timeout_s, self.stage.silence_s)  # one token each: until it comes nothing does
         for prefix in range(self.stage.prefixes):
             prompt = self.prompts.prompt(0x7FFFFFFF - prefix, most + 1, shared=most, prefix=prefix)
-            kept = connection.exchange(self._request(prompt, 1), self.target.timeout_s)
+            kept = connection.exchange(self._request(prompt, 1), timeout_s)
             reply = decode(kept, counts_choices=self.counts_choices)
             self.facts["primed_requests"] += 1
             self.facts["primed_input_tokens"] += max(0, reply.input_tokens)
@@ -126,6 +131,8 @@ class Load:
                 self.facts["primed_e2e_s"] += (int(reply.chunk_ns[-1]) - kept.sent_ns) / 1e9
             else:
                 self.facts["prime_error"] = self.to.scrubbed(f"{reply.status}: {reply.error}")
+            if reply.status == "timeout":
+                break
         connection.close()
 
     # closed loop ----------------------------------------------------------------------------------------------------
@@ -221,6 +228,7 @@ class Load:
         self.zero_ns = zero_ns
         self._progress = (self.order.folder / f"progress-{self.worker}.bin").open("ab", buffering=0)
         gevent.spawn(self._live)
+        gevent.spawn(self._listen)
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -248,6 +256,25 @@ class Load:
         records = self._decoded()
         write_records(records, self.order.folder / f"spill-{self.worker}.parquet", self.facts)
         self.stopped.set()
+
+    @or_end()
+    def _listen(self) -> None:
+        """Give up what is in flight once the server has said nothing to any of it for too long.
+
+        To any: it may well read one prompt after another while the others wait for their turn. The silence begins with
+        the oldest request that is in flight, or when anything was heard since.
+        """
+        limit_s = self.stage.silence_s
+        while True:
+            gevent.sleep(min(_LISTEN_S, limit_s / 4))
+            sent = [connection for connection in self.in_flight.values() if connection.sent_ns]
+            if not sent:
+                continue
+            oldest_ns = min(connection.sent_ns for connection in sent)
+            heard_ns = max(oldest_ns, self.heard_ns, *(connection.heard_ns for connection in sent))
+            if time.time_ns() - heard_ns > 1e9 * limit_s:
+                for connection in sent:
+                    connection.abort("timeout", f"{SILENT} for {limit_s:g} s")
 
     def drain(self, drain_s: float) -> None:
         """How long from now what is in flight may go on; may be said again."""

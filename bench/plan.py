@@ -290,6 +290,7 @@ def stage(
         ),
         min_requests=plan.pace.min_requests if rate_per_s is None else plan.pace.rate_requests,
         width=plan.pace.width,
+        silence_s=_silence_s(plan, law, most_e2e_s or e2e_s),
         **(closed if load is not None and plan.turns[1] > 1 else {}),
         **({"think_s": plan.think_s} if load is not None and plan.turns[1] == 1 else {}),
         **({} if load is not None else {"arrivals": plan.arrivals}),
@@ -319,7 +320,12 @@ def _replay(plan: RunPlan, found: Found, shape: int, law: Trace) -> Stage:
         warm_up_s=min(plan.pace.warm_up_s, length_s / 2),
         width=None,
         drain_s=plan.pace.drain_s,
+        silence_s=_silence_s(plan, law, None),
     )
+
+
+def _silence_s(plan: RunPlan, law: ShapeLaw, e2e_s: float | None) -> float:
+    return plan.pace.silent_s(longest(law)[0] * plan.turns[1], e2e_s)
 
 
 def machine_id(state: Path, machine: Path = Path("/etc/machine-id")) -> str | None:

@@ -33,9 +33,12 @@ Ints = NDArray[np.int64]
 Texts = NDArray[np.object_]
 
 OK = "ok"
-"""The only status that is not a failure. The others: `http_<code>`, `timeout`, `refused`, `unreachable`, `reset`,
+"""The only status that is not a failure. The others: `http_<code>`, `timeout` (the server said
+nothing for the stage's `silence_s`, or did not end in time), `refused`, `unreachable`, `reset`,
 `truncated` (the body ended early), `garbage` (not HTTP, not SSE or not JSON), `server_error` (an error event inside a
 stream that began with 200), `empty` (a whole stream without a token), `unfinished` (in flight when the drain ended)."""
+SILENT = "not a byte from the server"
+"""How the error of a request begins that was given up because the server said nothing to anybody."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,6 +77,8 @@ class Stage(Value):
     """Closed loop: user i of n starts at i/n of this: within one E2E, or users march in waves."""
     drain_s: Annotated[float, Field(ge=0)] = 60.0
     """How long requests in flight may finish after the load stopped; what is left then has status `unfinished`."""
+    silence_s: Positive = 300.0
+    """Where the server sends no byte for so long, to any request of a worker, those in flight have failed."""
     think_s: Annotated[float, Field(ge=0)] = 0.0
     """Closed loop: mean of the exponential pause between a user's answer and its next request."""
     turns: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 1)

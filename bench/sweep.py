@@ -18,7 +18,7 @@ from bench import stats
 from bench.bottleneck import UNFAIR_CHECKS, queueing
 from bench.build import gather, point_of
 from bench.driver import Progress, load_run, run_stage
-from bench.evidence import Evidence
+from bench.evidence import Evidence, silence
 from bench.gpu import Driver
 from bench.length import at_load, at_rate, least_load_s, long_e2e_s, longest_e2e_s
 from bench.levels import Level, NextRate, Outcome, Tried, next_load, next_rate, rate_outcome
@@ -136,7 +136,9 @@ class Sweep:
         path = self.folder / f"{wanted.name}.parquet"
         if not path.is_file():
             self.events.started(wanted)
-            self._send(wanted, lambda _: None)
+            if silent := silence(self._send(wanted, lambda at: self.events.progress(wanted, at, Glance())).records):
+                path.unlink()
+                raise InputError(self._silent(wanted, silent))
         e2e_s = stats.expected_e2e_s(load_run(path).records, wanted)
         if e2e_s is not None and plan.pace.stage_s is None:
             self.events.told(told_length(wanted, e2e_s, plan))
@@ -179,7 +181,7 @@ class Sweep:
         point = point_of(evidence, before=before)
         self.events.finished(wanted, point, known)
         if evidence.watch.server_death is not None:
-            raise InputError(self._death())
+            raise InputError(self._death() if self._dead() else self._silent(wanted, evidence.watch.server_death))
         return Measured(evidence, point)
 
     def _run(self, wanted: Stage) -> None:
@@ -188,7 +190,7 @@ class Sweep:
         reason = self.run.found.gpu_reason
         with watching(target.url, key=key, driver=self.driver, gpu_reason=reason, own=self.own) as seen:
             done = self._send(wanted, lambda progress: self.events.progress(wanted, progress, seen.now()))
-        death = self.server.death.what.splitlines()[0] if self.server and self._dead() else None
+        death = self.server.death.what.splitlines()[0] if self.server and self._dead() else silence(done.records)
         write_watch(seen.finish(wanted.name, done.sha256, death), self.folder)
 
     def _send(self, wanted: Stage, on_progress: Callable[[Progress], None]) -> StageRun:
@@ -244,6 +246,13 @@ class Sweep:
         death = self.server.death
         remedy = f"{death.remedy}; finished stages are safe: `bench resume {self.folder}` goes on"
         return Fault(death.what, remedy, death.file)
+
+    def _silent(self, wanted: Stage, silent: str) -> Fault:
+        remedy = (
+            f"see what the server does; `bench resume {self.folder}` then goes on, finished stages are safe; where its "
+            "first token takes longer, begin anew with --silence-seconds"
+        )
+        return Fault(f"stage {wanted.name}: {silent}", remedy, value=self.target.url)
 
 
 def found_rate(end: NextRate) -> str:

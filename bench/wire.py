@@ -70,6 +70,8 @@ class Connection:
         self._watcher: Any = None
         self._idle_since = 0.0
         self._waiter: Any = None
+        self.sent_ns = 0
+        """When what is in flight was sent; 0 before that."""
         self._clear()
 
     def open(self) -> None:
@@ -120,6 +122,7 @@ class Connection:
     def exchange(self, payload: bytes, timeout_s: float, scheduled_ns: int = 0) -> Exchange:
         """Send a request, wait for the end of its answer (this greenlet only), give what came."""
         kept = Exchange(scheduled_ns)
+        self.sent_ns = 0
         try:
             if not self.fresh:
                 self.open()
@@ -131,7 +134,7 @@ class Connection:
         timer = get_hub().loop.timer(timeout_s)
         timer.start(self._end, "timeout", f"no end within {timeout_s:g} s")
         try:
-            kept.sent_ns = time.time_ns()
+            kept.sent_ns = self.sent_ns = time.time_ns()
             self._send(payload, timeout_s)
             if not self._ended:
                 self._waiter = Waiter()
@@ -143,13 +146,20 @@ class Connection:
         self._keep(kept)
         return kept
 
-    def abort(self) -> None:
-        """End what is in flight: the drain is over. Any greenlet may call it; the loop wakes the one that waits."""
-        told = "unfinished", "in flight when the drain ended"
+    def abort(self, status: str = "unfinished", error: str = "in flight when the drain ended") -> None:
+        """End what is in flight. Any greenlet may call it; the loop wakes the one that waits."""
         if self._waiter is None:
-            self._end(*told)
+            self._end(status, error)
         else:
-            get_hub().loop.run_callback(self._end, *told)
+            get_hub().loop.run_callback(self._end, status, error)
+
+    @property
+    def heard_ns(self) -> int:
+        """When the last bytes of what is in flight came; 0 before any."""
+        if self._marks:
+            seconds, nanoseconds = struct.unpack("qq", self._marks[-1])
+            return int(seconds * 1_000_000_000 + nanoseconds)
+        return self._stamps[-1] if self._stamps else 0
 
     def _send(self, payload: bytes, timeout_s: float) -> None:
         """All bytes to the kernel; waits (this greenlet only) while it takes no more."""
@@ -324,9 +334,9 @@ class TlsConnection(Connection):
         except OSError as error:
             self._trouble(error)
 
-    def abort(self) -> None:
+    def abort(self, status: str = "unfinished", error: str = "in flight when the drain ended") -> None:
         """End what is in flight: closing wakes the reader."""
-        super().abort()
+        super().abort(status, error)
         self.close()
 
 

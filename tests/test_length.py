@@ -169,6 +169,13 @@ def test_long_requests_make_a_stage_long() -> None:
     assert (opened["cap_s"], opened["warm_up_s"], opened["drain_s"]) == (650.0, 80.0, 120.0)
 
 
+def test_a_long_prompt_may_take_long() -> None:
+    """Five minutes where prompts are short, 27 for 128k tokens, twice the longest E2E; what is stated is kept."""
+    assert [round(PACE.silent_s(tokens, None) / 60) for tokens in (100, 8192, 131072)] == [5, 6, 27]
+    assert PACE.silent_s(100, 600.0) == 1200.0
+    assert Pace(silence_s=5.0).silent_s(131072, 600.0) == 5.0
+
+
 def test_a_stated_length_is_kept() -> None:
     """Even where requests are longer; half of it then warms up, and an open loop says what would be needed."""
     pace = Pace(stage_s=15, warm_up_s=3)
