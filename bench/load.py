@@ -141,7 +141,7 @@ class Load:
         """One closed-loop user: send, wait for the last byte, send again, until told to stop."""
         assert self.stage.load is not None
         self.go.wait()
-        start_ns = self.zero_ns + int(1e9 * self.stage.stagger_s * user / self.stage.load)
+        start_ns = self.zero_ns + int(1e9 * self.stage.stagger_s * (user % self.stage.load) / self.stage.load)
         if self.stopping.wait(max(0.0, (start_ns - time.time_ns()) / 1e9)):
             return
         generator = np.random.default_rng([self.stage.seed, 7, user])

@@ -6,7 +6,7 @@ and bucketed.
 
 Started by `bench.follow`, which sets SPILLWAY_ORDER to the stage's order file, or on another machine by `bench.remote`,
 which sets SPILLWAY_ERRAND to a folder: the order then comes from the master. Messages (none of them per request):
-    spillway_ready   worker -> master   its users are connected (how many; the first connection error)
+    spillway_ready   worker -> master   it is prepared, a user of it is connected (or why not)
     spillway_go      master -> workers  the stage's zero
     spillway_stop    master -> workers  stop, with the drain's length; the driver asks for it by a file, when
                                         interrupted once more with a shorter drain
@@ -80,6 +80,7 @@ class Chief:
     def __init__(self, runner: Any) -> None:
         self.runner, self.order = runner, orders[0]
         self.ready = self.connected = self.done = 0
+        self.prepared: set[int] = set()
         self.trouble = ""
         runner.register_message("spillway_ready", self.on_ready)
         runner.register_message("spillway_done", self.on_done)
@@ -88,11 +89,13 @@ class Chief:
         gevent.spawn(self.watch)
 
     def on_ready(self, msg: Any, **_: Any) -> None:
-        """A user is connected, or cannot be."""
+        """A worker is prepared, also one without users (it may be the one that warms the cache), or a user is connected
+        or cannot be. After the last of them the stage begins."""
+        self.prepared.add(msg.data["worker"])
         self.ready += msg.data["users"]
-        self.connected += not msg.data["trouble"]
+        self.connected += msg.data["users"] and not msg.data["trouble"]
         self.trouble = self.trouble or msg.data["trouble"]
-        if self.ready == self.order.users:
+        if self.ready == self.order.users and len(self.prepared) == self.order.workers:
             zero_ns = time.time_ns() + LEAD_NS
             told = {"zero_ns": zero_ns, "connected": self.connected, "trouble": self.trouble}
             write_text(self.order.folder / "go.json", orjson.dumps(told).decode())
@@ -125,6 +128,7 @@ class Chief:
                 self.runner.send_message("spillway_stop", orjson.loads(told))
 
 
+@or_end()
 def _load(runner: Any) -> Load:
     """This process's load; its worker number is known once the master has acknowledged it, its order soon after."""
     if errands:
@@ -135,6 +139,7 @@ def _load(runner: Any) -> Load:
                 orders.append(errands[0].order)
             loads.append(Load(orders[0], runner.worker_index))
             loads[0].prime()
+            runner.send_message("spillway_ready", {"worker": runner.worker_index, "users": 0, "trouble": ""})
             if errands:
                 gevent.spawn(errands[0].carry, runner.worker_index)
     return loads[0]
@@ -173,9 +178,9 @@ def _die_with_parent() -> None:
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]  # locust has no type information
 def on_test_start(environment: Any, **_: Any) -> None:
-    """Before the first user: prompts, and shared prefixes into the server's cache."""
-    if not isinstance(environment.runner, MasterRunner) and not errands:
-        _load(environment.runner)
+    """Prompts, and shared prefixes into the server's cache, whether or not this worker will have users."""
+    if not isinstance(environment.runner, MasterRunner):
+        gevent.spawn(_load, environment.runner)
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]  # locust has no type information

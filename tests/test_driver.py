@@ -143,6 +143,17 @@ def test_the_clients_own_conditions_are_told(closed_run: tuple[StageRun, list[Pr
     assert float(str(client["send_lag_p99_s"])) < 0.05
 
 
+def test_a_stage_waits_for_who_warms_the_cache(tmp_path: Path) -> None:
+    """One user among three workers, and prefixes that take a second and a half: the first worker warms the cache before
+    the zero though the user is another's; its first prompt is found there, and it begins within the stagger."""
+    asked = stage(load=1, cap_s=0.8, width=None, cached_share=0.5, prefixes=1)
+    with paced(Law(ttft_s=1.5, tpot_s=0.002), "--prefix-cache") as slow:
+        run = run_stage(asked, target(slow), tmp_path, workers=3)
+    assert run.client["primed_requests"] == 1
+    assert run.records.cached_tokens[0] == run.records.asked_cached[0] > 0
+    assert run.records.sent_s[0] < asked.stagger_s
+
+
 def test_open_loop_sends_the_schedule_and_nothing_else(url: str, tmp_path: Path) -> None:
     """Two workers, bursty arrivals: every row of the global schedule was sent once, at its moment, and answered."""
     asked = stage(mode="open", rate_per_s=25.0, arrivals=Arrivals(law="gamma", cv=2.0), cap_s=2.0, width=None)
