@@ -17,6 +17,7 @@ import http.client
 import re
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Self, TypeVar
@@ -26,6 +27,8 @@ from hardware_profiles.curve import Value
 EVERY_S = 0.5
 SETTLE_S = 0.2
 PAGE_LIMIT = 16 * 2**20
+_NONE = {404, 405, 410, 501}
+"""HTTP's ways to say that there is no such page."""
 
 Taken = TypeVar("Taken")
 
@@ -126,6 +129,10 @@ def fetch(url: str, *, timeout_s: float = 10.0, key: str | None = None) -> str:
         raise OSError(f"not HTTP: {error!r}") from error
 
 
+class NoPageError(OSError):
+    """The server has no such page, and need not be asked for it again."""
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: object, **__: object) -> None:
         """Follow nothing."""
@@ -134,12 +141,14 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class Sampler(Generic[Taken]):
     """`with Sampler(take) as sampler:` calls `take` now, in a thread every `every_s`, and when the block ends.
 
-    `take` raises `OSError` when there is nothing to be had; the first reason is kept in `reason`.
+    `take` raises `OSError` when there is nothing to be had; the first reason is kept in `reason`. After
+    `NoPageError` it is called no more.
     """
 
     def __init__(self, take: Callable[[], Taken], *, every_s: float = EVERY_S) -> None:
         self.taken: list[Taken] = []
         self.reason: str | None = None
+        self._more = True
         self._take = take
         self._every_s = every_s
         self._stop = threading.Event()
@@ -148,9 +157,11 @@ class Sampler(Generic[Taken]):
     def sample(self) -> None:
         """Take one more."""
         try:
-            self.taken.append(self._take())
+            if self._more:
+                self.taken.append(self._take())
         except OSError as error:
             self.reason = self.reason or str(error)
+            self._more = not isinstance(error, NoPageError)
 
     def __enter__(self) -> Self:
         self.sample()
@@ -163,15 +174,18 @@ class Sampler(Generic[Taken]):
         self.sample()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._every_s):
+        while self._more and not self._stop.wait(self._every_s):
             self.sample()
 
 
 def take_snapshot(url: str, *, key: str | None = None, clock: Callable[[], float] = time.time) -> Snapshot:
-    """One look at a server's page; `OSError` when there is none, or it is not vLLM's."""
-    snapshot = parse_page(fetch(f"{url}/metrics", timeout_s=5, key=key), clock())
+    """One look at a server's page; `NoPageError` when there is none or it is not vLLM's, else `OSError`."""
+    try:
+        snapshot = parse_page(fetch(f"{url}/metrics", timeout_s=5, key=key), clock())
+    except urllib.error.HTTPError as error:
+        raise (NoPageError if error.code in _NONE else OSError)(str(error)) from error
     if snapshot.running is None:
-        raise OSError("/metrics has no vLLM numbers")
+        raise NoPageError("/metrics has no vLLM numbers")
     return snapshot
 
 

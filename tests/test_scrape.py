@@ -107,6 +107,22 @@ def test_the_sampler_keeps_what_it_took_and_the_first_reason() -> None:
     assert (failing.taken, failing.reason) == ([], first)
 
 
+@pytest.mark.parametrize(("page", "status", "asked"), [("no", 404, 1), ("up 1\n", 200, 1), ("busy", 503, 3)])
+def test_a_page_that_is_not_there_is_asked_for_once(page: str, status: int, asked: int) -> None:
+    """Not twice a second through the whole stage; one that only failed is asked for again."""
+    taken: list[int] = []
+    with page_server(page, status=status) as url:
+
+        def take() -> object:
+            taken.append(1)
+            return take_snapshot(url)
+
+        with Sampler(take, every_s=0.02) as sampler:
+            threading.Event().wait(0.3)
+    assert len(taken) == 1 if asked == 1 else len(taken) >= asked
+    assert sampler.reason is not None
+
+
 def test_counters_are_read_when_they_stand_still() -> None:
     """vLLM counts a request after its last byte has left: the settled snapshot waits until nothing runs or moves."""
     moving = [PAGE.replace('running{engine="0",model_name="tiny"} 0.0', 'running{engine="0"} 1.0')]
