@@ -48,6 +48,7 @@ class Asked:
     api: str = "completions"
     key_env: str | None = None
     limit_field: str = "max_tokens"
+    stream_options: bool = True
     body: tuple[str, ...] = ()
     vocab_size: int | None = None
     server_python: str = "python3"
@@ -242,6 +243,7 @@ def _target(asked: Asked, model: Model) -> dict[str, object]:
         "model": asked.model if asked.endpoint else model.name,
         "api": asked.api,
         "limit_field": asked.limit_field,
+        "stream_options": asked.stream_options,
         "more_fields": body_fields(asked.body),
         "vocab_size": None if text else asked.vocab_size or model.vocabulary,
         "key_env": asked.key_env,

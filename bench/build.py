@@ -185,6 +185,8 @@ def _client(run: RunFile, gathered: list[Evidence]) -> dict[str, str | float | i
         asked["body"] = json.dumps(target.more_fields, sort_keys=True)
     if target.limit_field != "max_tokens":
         asked["limit_field"] = target.limit_field
+    if not target.stream_options:
+        asked["stream_options"] = "left out"
     if run.plan.turns[1] > 1:
         asked |= {"turns": "-".join(map(str, run.plan.turns)), "think_s": run.plan.think_s}
     searched = {f"slo_{name}": value for name, value in slo.model_dump().items()} if run.plan.rate_search else {}

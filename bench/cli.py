@@ -41,6 +41,7 @@ def run(
     limit_field: Annotated[
         str, typer.Option(help="The body's output limit: `max_tokens` or, chat, `max_completion_tokens`.")
     ] = "max_tokens",
+    stream_options: Annotated[bool, typer.Option(help="Ask for `usage` by this field, which some refuse.")] = True,
     body: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, a further field of each request.")] = None,
     vocab_size: Annotated[int | None, typer.Option(min=2, help="Token ids to send; default: from our facts.")] = None,
     server_python: Annotated[str, typer.Option(help="Python of the environment that has vLLM.")] = "python3",
@@ -99,6 +100,7 @@ def run(
         api=api,
         key_env=key_env,
         limit_field=limit_field,
+        stream_options=stream_options,
         body=tuple(body or ()),
         vocab_size=vocab_size,
         server_python=server_python,

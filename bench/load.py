@@ -314,7 +314,9 @@ class Load:
 def _body_around(order: Order) -> tuple[bytes, bytes]:
     """The request body before and after the prompt, encoded once."""
     target = order.target
-    body: dict[str, Any] = {"model": target.model, "stream": True, "stream_options": {"include_usage": True}}
+    body: dict[str, Any] = {"model": target.model, "stream": True}
+    if target.stream_options:
+        body["stream_options"] = {"include_usage": True}
     if target.engine == "vllm":
         body["ignore_eos"] = True
     if target.return_token_ids or (target.engine == "vllm" and order.stage.turns[1] > 1):

@@ -29,6 +29,8 @@ class Target(Value):
     """Completions: prompts are token ids in [0, vocab_size); None sends text."""
     engine: Literal["vllm", "other"] = "vllm"
     """`vllm` also sends `ignore_eos`; other servers may reject fields they do not know."""
+    stream_options: bool = True
+    """Ask for `usage` in the last chunk by this field; some refuse it, and some of those tell `usage` unasked."""
     return_token_ids: bool = False
     """Ask vLLM for token ids. Off: vLLM then echoes the whole prompt in the first chunk, which users do not ask for."""
     limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"

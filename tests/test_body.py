@@ -46,6 +46,14 @@ def test_the_output_limit_has_the_name_that_was_asked_for(tmp_path: Path, field:
     assert body[field] == 7
 
 
+def test_usage_need_not_be_asked_for(tmp_path: Path) -> None:
+    """Some servers refuse `stream_options`."""
+    asked = body_of(tmp_path, target_of(api="chat"))
+    left_out = body_of(tmp_path, target_of(api="chat", stream_options=False))
+    assert set(asked) - set(left_out) == {"stream_options"}
+    assert asked["stream_options"] == {"include_usage": True}
+
+
 def test_further_fields_reach_every_request(tmp_path: Path) -> None:
     """Numbers, texts and objects, in chats and completions."""
     fields = ("temperature=0", "reasoning_effort=low", 'provider={"order": ["a"]}')
@@ -57,7 +65,7 @@ def test_further_fields_reach_every_request(tmp_path: Path) -> None:
 def test_what_was_added_stands_in_the_curve(tmp_path: Path) -> None:
     """Another body is another measurement."""
     asked = Asked(model="m", gpu="h100", endpoint="http://127.0.0.1:1", api="chat", body=("temperature=0",))
-    asked = replace(asked, limit_field="max_completion_tokens")
+    asked = replace(asked, limit_field="max_completion_tokens", stream_options=False)
     found = Found(gpu=Gpu(name="h100-80gb-sxm", count=1), engine="other", engine_version=None)
     run = RunFile(plan=make_plan(asked, tmp_path, (0,))[0], found=found, started_at="2026-11-21")
     stage = Stage(name="s", mode="closed", shape=Fixed(input_tokens=9, output_tokens=7), seed=1, load=1)
@@ -65,6 +73,7 @@ def test_what_was_added_stands_in_the_curve(tmp_path: Path) -> None:
     none = Evidence(stage, from_rows([], []), Window(0, 1), 0.0, {}, watch, None)
     client = _client(run, [none])
     assert (client["body"], client["limit_field"]) == ('{"temperature": 0}', "max_completion_tokens")
+    assert client["stream_options"] == "left out"
 
 
 def test_what_bench_states_and_keys_are_refused() -> None:
