@@ -7,6 +7,7 @@ traceback). It lives in the seam because both command lines use it and neither m
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import unicodedata
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _SHOWN_VALUE = 60
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -74,16 +76,27 @@ def printable(text: str) -> str:
 def run_cli(app: Callable[[], object]) -> None:
     """Run a command line; `InputError` becomes one line per fault on stderr and exit status 1.
 
+    So does what the system says of a file: no room, no permission. Other errors are mistakes of ours.
     `SPILLWAY_TRACEBACK=1` lets the traceback through, for people who work on Spillway itself.
     """
     try:
         app()
-    except InputError as error:
-        if os.environ.get("SPILLWAY_TRACEBACK") == "1":
+    except (InputError, OSError) as error:
+        faults = error.faults if isinstance(error, InputError) else _of_a_file(error)
+        if not faults or os.environ.get("SPILLWAY_TRACEBACK") == "1":
             raise
-        for fault in error.faults:
+        for fault in faults:
             print(f"error: {fault}", file=sys.stderr)
         sys.exit(1)
+
+
+def _of_a_file(error: OSError) -> tuple[Fault, ...]:
+    """A full disk does not say which file it has no room for; an error of the network has neither."""
+    if error.filename is None and error.errno not in _NO_ROOM:
+        return ()
+    remedy = "check the path, its permissions and the room on its disk"
+    name = None if error.filename is None else os.fsdecode(error.filename)
+    return (Fault(error.strerror or str(error), remedy, file=name),)
 
 
 def _steers(c: str) -> bool:

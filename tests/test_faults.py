@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -84,9 +85,27 @@ def test_the_command_line_prints_one_line_per_fault(
         run_cli(app)
 
 
-def test_other_errors_are_not_swallowed() -> None:
-    """A mistake of ours keeps its traceback and is not told as the user's."""
-    code = "from hardware_profiles.faults import run_cli\nrun_cli(lambda: 1 / 0)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/dev/full", "No space left on device"),  # the system names no file here
+        ("/dev/null/x", "/dev/null/x: Not a directory"),
+    ],
+)
+def test_what_the_system_says_of_a_file_is_a_fault(path: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A full disk and a path that cannot be written: one line, no traceback."""
+    with pytest.raises(SystemExit, match="1"):
+        run_cli(lambda: Path(path).write_text("x"))
+    remedy = "check the path, its permissions and the room on its disk"
+    assert capsys.readouterr().err == f"error: {told}. Remedy: {remedy}.\n"
+
+
+@pytest.mark.parametrize(("code", "error"), [("1 / 0", "ZeroDivisionError"), ("exec('raise OSError(111)')", "OSError")])
+def test_other_errors_are_not_swallowed(code: str, error: str) -> None:
+    """A mistake of ours keeps its traceback and is not told as the user's; so does what is not about a file."""
+    program = f"from hardware_profiles.faults import run_cli\nrun_cli(lambda: {code})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "ZeroDivisionError" in done.stderr
+    assert error in done.stderr
+    assert "Traceback" in done.stderr
