@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -41,6 +42,18 @@ def start(
             os.sched_setaffinity(0, pinned)
 
     return subprocess.Popen([str(a) for a in arguments], env=env, start_new_session=True, preexec_fn=settle, **options)  # noqa: PLW1509  # the function only makes system calls
+
+
+def open_all_files() -> int:
+    """Let this process open as many files and sockets as the system allows it at all; that number.
+
+    Many systems give 1024 unless asked, and a stream is a socket on either side.
+    """
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS says "no limit" and means less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        return most
+    return soft
 
 
 def end(children: Iterable[subprocess.Popen[bytes]], *, grace_s: float = 5.0) -> None:

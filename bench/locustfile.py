@@ -28,6 +28,7 @@ from gevent.lock import BoundedSemaphore
 from locust import User, events, runners, task  # noqa: TID253  # this is the file that may, in Locust's processes
 from locust.runners import MasterRunner, WorkerRunner  # noqa: TID253  # as above
 
+from bench import child
 from bench.ending import or_end
 from bench.load import Load
 from bench.order import Order
@@ -186,6 +187,7 @@ def on_test_start(environment: Any, **_: Any) -> None:
 @events.init.add_listener  # type: ignore[untyped-decorator]  # locust has no type information
 def on_init(environment: Any, **_: Any) -> None:
     """Take the part that this process plays."""
+    child.open_all_files()
     gevent.spawn(_die_with_parent)
     if not isinstance(environment.runner, WorkerRunner):
         Chief(environment.runner)

@@ -68,6 +68,7 @@ def main() -> None:
     law = Law(**{item.name: getattr(options, item.name) for item in fields(Law)})
     from bench.paced_server import Server
 
+    child.open_all_files()
     server = Server(law, port=options.port, options=options)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: setattr(server, "stopped", True))

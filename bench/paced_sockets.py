@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import select
 import socket
 import struct
@@ -27,6 +27,8 @@ class Sockets:
         self.epoll = select.epoll()
         self.epoll.register(self.listener, select.EPOLLIN)
         self.streams: dict[int, Stream] = {}
+        self.full = False
+        """No more files may be opened: nobody is let in."""
 
     def answer(self, stream: Stream, path: str, head: bytes, body: bytes) -> None:
         """A request is whole."""
@@ -39,9 +41,7 @@ class Sockets:
     def ready(self, descriptor: int, happened: int) -> None:
         """Accept, read or go on writing."""
         if descriptor == self.listener.fileno():
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    self.accept(*self.listener.accept())
+            self.accept_all()
         stream = self.streams.get(descriptor)
         if stream is None:
             return
@@ -49,6 +49,19 @@ class Sockets:
             self.flush(stream)
         if happened & ~select.EPOLLOUT:
             self.read(stream)
+
+    def accept_all(self) -> None:
+        """Whoever waits; where no more files may be opened the rest waits until a connection is closed."""
+        try:
+            while True:
+                self.accept(*self.listener.accept())
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        self.epoll.unregister(self.listener)
+        self.full = True
 
     def accept(self, sock: socket.socket, _: Any) -> None:
         """A new connection."""
@@ -66,6 +79,9 @@ class Sockets:
         self.left(stream)
         self.epoll.unregister(stream.sock)
         stream.sock.close()
+        if self.full:
+            self.full = False
+            self.epoll.register(self.listener, select.EPOLLIN)
 
     def read(self, stream: Stream) -> None:
         """Gather one request."""

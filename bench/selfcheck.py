@@ -14,6 +14,7 @@ When the paced server itself falls behind its law, or the largest load is reache
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from bench import stats
+from bench import child, stats
 from bench.driver import StageRun, Target, run_stage
 from bench.paced import Law, paced
 from bench.prompts import Prompts, Range
@@ -38,6 +39,8 @@ KEPT = 0.99
 """Least share of the events that arrive per second, of those that the server sends while it has `streams` requests."""
 SERVER_LATE = 1.05
 """The server keeps to its law while its requests take at most this much longer than the law says."""
+_OTHER_FILES = 100
+"""That a process holds open beside its streams: a level with more is not tried, since it would not be the client's."""
 _VOCAB = 32000
 _LAW = Law(ttft_s=0.1, tpot_s=0.02)
 _TOKENS = 50
@@ -93,6 +96,8 @@ def find_ceiling(
     best: Ceiling | None = None
     unknown = known_ceiling(cache, workers=workers) is None
     for streams in QUICK_LEVELS if quick else LEVELS:
+        if best is not None and streams > child.open_all_files() - _OTHER_FILES:
+            break
         for _ in range(2):  # a failure may be a neighbour's doing: it counts when it comes twice
             seconds = 1.0 if quick else 4.0
             level, fair = _level(cache, streams, now=now, workers=workers, error_s=error_s, cpus=cpus, seconds=seconds)
@@ -187,40 +192,50 @@ def _level(
         with paced(_LAW, log=log) as url:
             target = Target(url=url, model="paced", vocab_size=_VOCAB)
             run = run_stage(stage, target, folder, workers=workers, cpus=cpus)
-        return _judged(run, read_truth(log), now, workers, error_s)
+        return _judged(run, read_truth(log) if log.is_file() else None, now, workers, error_s)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _judged(run: StageRun, truth: Truth, now: str, workers: int, error_s: float) -> tuple[Ceiling, bool]:
-    window = stats.Window(run.stage.warm_up_s, run.load_s)
+def _judged(run: StageRun, truth: Truth | None, now: str, workers: int, error_s: float) -> tuple[Ceiling, bool]:
+    """Without the server's truth (it has died) nothing is held, and that is not the client's doing."""
+    window = stats.Window(min(run.stage.warm_up_s, run.load_s / 2), run.load_s)
+    arriving = float(np.count_nonzero(_inside(run.records.chunk_s, window))) / window.length_s
+    ttft_s, gap_s, kept, fair = math.inf, math.inf, 0.0, False
+    if truth is not None and len(truth.sent_ns):
+        ttft_s, gap_s, kept, fair = _compared(run, truth, window, arriving)
+    assert run.stage.load is not None
+    level = Ceiling(
+        streams=run.stage.load,
+        events_per_s=arriving,
+        error_s=error_s,
+        ttft_error_p99_s=ttft_s,
+        gap_error_p99_s=gap_s,
+        kept_share=kept,
+        workers=workers,
+        wire=how_measured(run.client),
+        capped=True,
+        measured_at=now,
+        client=run.client,
+    )
+    return level, fair
+
+
+def _compared(run: StageRun, truth: Truth, window: stats.Window, arriving: float) -> tuple[float, float, float, bool]:
+    """Errors of TTFT and gaps (p99), the share of events that were kept, and whether the server kept to its law."""
     assert run.stage.load is not None
     nonce = run.client["nonce"]
     assert isinstance(nonce, int)
     prompts = Prompts(seed=run.stage.seed, nonce=nonce, vocab_size=_VOCAB, longest_input=110)
     found = errors(stats.in_window(run.records, window), truth, prompts)
-    arriving = float(np.count_nonzero(_inside(run.records.chunk_s, window))) / window.length_s
     # how long a request took at the server; what the client adds between two of them is its own doing
     last = np.flatnonzero(np.diff(truth.sent_serial, append=-1))
     spans_s = (truth.sent_ns[last] - truth.arrived_ns[truth.sent_serial[last]]) / 1e9
     tokens = len(truth.sent_ns) / len(last)
+    kept = arriving * float(spans_s.mean()) / (run.stage.load * tokens)
     lawful_s = _LAW.ttft_s + (tokens - 1) * _LAW.tpot_s
-    return (
-        Ceiling(
-            streams=run.stage.load,
-            events_per_s=arriving,
-            error_s=error_s,
-            ttft_error_p99_s=float(np.quantile(found.ttft_s, 0.99)) if len(found.ttft_s) else float("inf"),
-            gap_error_p99_s=float(np.quantile(found.gap_s, 0.99)) if len(found.gap_s) else float("inf"),
-            kept_share=arriving * float(spans_s.mean()) / (run.stage.load * tokens),
-            workers=workers,
-            wire=how_measured(run.client),
-            capped=True,
-            measured_at=now,
-            client=run.client,
-        ),
-        float(spans_s.mean()) <= lawful_s * SERVER_LATE,
-    )
+    ttft_s, gap_s = (float(np.quantile(one, 0.99)) if len(one) else math.inf for one in (found.ttft_s, found.gap_s))
+    return ttft_s, gap_s, kept, float(spans_s.mean()) <= lawful_s * SERVER_LATE
 
 
 def _inside(moments_s: Floats, window: stats.Window) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

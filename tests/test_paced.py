@@ -2,13 +2,17 @@
 
 import json
 import re
+import select
 import socket
+import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
 
 import gevent
 import numpy as np
+import psutil
 import pytest
 
 from bench import wire
@@ -101,6 +105,43 @@ def test_its_metrics_page_speaks_vllm() -> None:
     }
     assert {name: told[name] for name in expected} == expected
     assert float(told["vllm:time_to_first_token_seconds_sum"]) == pytest.approx(0.02, abs=0.01)
+
+
+def held(limit: str, clients: int) -> tuple[int, int, float]:
+    """How many of these are answered at once by a server under this limit of open files, how many of the others when
+    the first have gone, and what share of a core the server took while it was full."""
+    command = f"ulimit {limit}; exec {sys.executable} -m bench.paced --ttft-s=0.01 --tpot-s=0.001"
+    with subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        to = endpoint(f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}")
+        asked = to.request("/v1/completions", b'{"model": "paced", "prompt": [1], "max_tokens": 2}')
+        sockets = [socket.create_connection((to.host, to.port)) for _ in range(clients)]
+        for one in sockets:
+            one.sendall(asked)
+        time.sleep(0.5)
+        before = sum(psutil.Process(server.pid).cpu_times()[:2])
+        time.sleep(0.5)
+        busy = (sum(psutil.Process(server.pid).cpu_times()[:2]) - before) / 0.5
+        answered = select.select(sockets, [], [], 0)[0]
+        for one in answered:
+            one.close()
+        waiting = [one for one in sockets if one not in answered]
+        time.sleep(0.5)
+        later = select.select(waiting, [], [], 0)[0]
+        for one in waiting:
+            one.close()
+        server.terminate()
+    return len(answered), len(later), busy
+
+
+def test_a_server_that_may_open_no_more_files_lets_the_others_wait() -> None:
+    """It opens as many as it may at all; beyond them it neither dies nor turns in circles, and lets in who waits when
+    others leave."""
+    assert held("-Sn 30", 60)[:2] == (60, 0)
+    answered, later, busy = held("-n 40", 60)
+    assert 20 < answered < 40
+    assert answered + later == 60
+    assert busy < 0.5
 
 
 def test_a_client_that_leaves_frees_its_place() -> None:

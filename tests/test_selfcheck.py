@@ -1,8 +1,14 @@
 """The self-check finds a ceiling on this machine, and knows an error when there is one."""
 
+import contextlib
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from bench import selfcheck
@@ -72,6 +78,37 @@ def test_a_ceiling_is_found_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [path.name for path in tmp_path.iterdir()] == ["ceiling-1.json"]
     (tmp_path / "ceiling-1.json").write_text("{}")
     assert selfcheck.known_ceiling(tmp_path) is None
+
+
+def test_a_level_that_may_not_be_opened_is_not_tried(tmp_path: Path) -> None:
+    """140 open files at most: 64 streams beside all else are too many, and that says nothing against the client."""
+    command = f"ulimit -n 140; exec {sys.executable} -m bench.cli selfcheck --quick --error-ms 1000"
+    home = os.environ | {"XDG_STATE_HOME": str(tmp_path)}
+    done = subprocess.run(["bash", "-c", command], env=home, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "with 1 workers this client holds at least 8 streams" in done.stdout
+
+
+def test_a_server_that_died_says_nothing_of_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed while it is measured, both times: no stream was held, and that was not the client's doing."""
+    monkeypatch.setattr(selfcheck, "QUICK_LEVELS", (2,))
+    over = threading.Event()
+
+    def kill() -> None:
+        while not over.wait(0.3):
+            for one in psutil.Process().children() if list(tmp_path.glob(".selfcheck/.selfcheck-2/progress-*")) else ():
+                with contextlib.suppress(psutil.Error):
+                    if "bench.paced" in one.cmdline():
+                        one.kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        found = selfcheck.find_ceiling(tmp_path, now="2026-11-20T12:00:00Z", quick=True)
+    finally:
+        over.set()
+        thread.join()
+    assert (found.streams, found.capped) == (0, True)
 
 
 def test_where_no_load_holds_there_is_no_ceiling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
