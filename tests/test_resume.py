@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.build import curve_of
+from bench.driver import load_run
 from bench.paced import Law, paced
 from tests.test_build import Place, check
 
@@ -17,10 +18,10 @@ from tests.test_build import Place, check
 def test_a_server_killed_in_mid_run_marks_the_point_and_resumes(tmp_path: Path) -> None:
     """The run ends with a clear error, the first level is safe, the second one is marked; `bench resume` mends it."""
     place = Place(tmp_path)
-    bench = place.start(*place.arguments, "--stage-seconds", "4")
+    bench = place.start(*place.arguments, "--stage-seconds", "3")
     (first,) = place.wait_for("shape-0-100x20-load-1.json", bench)
     place.wait_for(".shape-0-100x20-load-2/progress-0.bin", bench)
-    time.sleep(2)
+    time.sleep(1)
     (server,) = (pid for pid in place.processes() if b"vllm" in _command(pid) and b"guard" not in _command(pid))
     os.kill(server, signal.SIGKILL)
     out, err = bench.communicate(timeout=60)
@@ -47,7 +48,7 @@ def test_a_server_killed_in_mid_run_marks_the_point_and_resumes(tmp_path: Path) 
 def test_bench_killed_in_mid_run_leaves_nothing_and_resumes(tmp_path: Path) -> None:
     """SIGKILL of bench: no process is left within 10 s; resuming runs only the interrupted level again."""
     place = Place(tmp_path)
-    bench = place.start(*place.arguments, "--stage-seconds", "4")
+    bench = place.start(*place.arguments, "--stage-seconds", "3")
     place.wait_for("shape-0-100x20-load-1.json", bench)
     place.wait_for(".shape-0-100x20-load-2/progress-0.bin", bench)
     bench.send_signal(signal.SIGKILL)
@@ -86,22 +87,50 @@ def _command(pid: int) -> bytes:
     return Path("/proc", str(pid), "cmdline").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("kind", "status", "ending"),
-    [
-        ("500", "http_500", "levels of shape 0 end: 100% of the requests failed at load 1"),
-        ("429:0.3", "http_429", "levels of shape 0 end: the limit of 1 is reached"),
-    ],
+ALL, SOME = (
+    "levels of shape 0 end: 100% of the requests failed at load 1",
+    "levels of shape 0 end: the limit of 1 is reached",
 )
-def test_failures_are_counted_and_mark_the_point(tmp_path: Path, kind: str, status: str, ending: str) -> None:
-    """An endpoint that fails, always or now and then: every failure is counted by its kind, the point is not usable."""
-    place = Place(tmp_path)
-    with paced(Law(ttft_s=0.01, tpot_s=0.002)) as url:
-        code, out, err = place.run(
-            *("run", "--model", f"fault:{kind}", "--gpu", "h100", "--endpoint", url, "--vocab-size", "1000"),
-            *("--raw", str(place.raw), "--out", str(place.folder / "curves"), "--shape", "=100/20", "--max-load", "1"),
-            *("--stage-seconds", "3", "--warm-up-seconds", "0.5", "--width", "0", "--no-rate-search"),
-        )
+FAILURES = {
+    "401": ("http_401", ALL),
+    "404": ("http_404", ALL),
+    "500": ("http_500", ALL),
+    "truncate": ("truncated", ALL),
+    "garbage": ("garbage", ALL),
+    "badjson": ("garbage", ALL),
+    "badtype": ("garbage", ALL),
+    "429:0.3": ("http_429", SOME),
+    "truncate:0.3": ("truncated", SOME),
+}
+"""What the paced server does -> the status of its records, and why the levels end. Silence: test_silence.py."""
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Place, int, str, str]]:
+    """A run against each of them, side by side: what it left, its exit status and what it said."""
+    places = {kind: Place(tmp_path_factory.mktemp("failing")) for kind in FAILURES}
+    law = Law(ttft_s=0.01, tpot_s=0.002)
+    with paced(law) as url, paced(law) as one, paced(law) as other:
+        alone = {"429:0.3": one, "truncate:0.3": other}  # a server counts on whichever run asks, and shares go by that
+        runs = {
+            kind: place.start(
+                *("run", "--model", f"fault:{kind}", "--gpu", "h100", "--endpoint", alone.get(kind, url)),
+                *("--vocab-size", "1000"),
+                *("--raw", str(place.raw), "--out", str(place.folder / "curves"), "--shape", "=100/20"),
+                *("--max-load", "1", "--stage-seconds", "3", "--warm-up-seconds", "0.5", "--width", "0"),
+                "--no-rate-search",
+            )
+            for kind, place in places.items()
+        }
+        return {kind: (places[kind], run.wait(100), *run.communicate()) for kind, run in runs.items()}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_failures_are_counted_and_mark_the_point(failing: dict[str, tuple[Place, int, str, str]], kind: str) -> None:
+    """An endpoint that fails, always or now and then: every failure is counted by its kind, the point is not usable,
+    and the stage takes no longer than it would."""
+    place, code, out, err = failing[kind]
+    status, ending = FAILURES[kind]
     assert code == 0, err
     assert ending in out
     (point,) = place.curve().points
@@ -109,3 +138,6 @@ def test_failures_are_counted_and_mark_the_point(tmp_path: Path, kind: str, stat
     assert point.failed == point.errors[status] > 0
     assert check(point, "errors") == "fail"
     assert point.usable is False
+    (records,) = place.raw.glob("*.parquet")
+    assert load_run(records).load_s < 5
+    assert place.none_left()
