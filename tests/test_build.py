@@ -17,9 +17,11 @@ import pytest
 
 from bench.bottleneck import CLIENT_CHECKS
 from bench.build import curve_of, finished
+from bench.driver import load_run
 from bench.paced import Law, paced
 from hardware_profiles.curve import Curve, Point, read_curve
 from hardware_profiles.faults import InputError
+from tests.locusts import locusts
 
 TTFT, TPOT, PER_RUNNING, OUTPUT = 0.03, 0.004, 0.001, 20
 SERVER = f"""
@@ -227,6 +229,30 @@ def test_other_loads_are_measured_and_marked(tmp_path: Path) -> None:
     assert check(trace, "load_law") == "fail"
     assert trace.completed is not None
     assert trace.completed >= 25
+
+
+def test_two_client_processes_make_one_curve(tmp_path: Path) -> None:
+    """`--workers 2`: the load is held by both, the curve says so, and the processes that keep them together listen on
+    loopback only."""
+    place = Place(tmp_path)
+    with paced(Law(ttft_s=0.03, tpot_s=0.004)) as url:
+        bench = place.start(
+            *("run", "--model", "paced", "--gpu", "h100", "--endpoint", url, "--vocab-size", "1000", "--workers", "2"),
+            *("--raw", str(place.raw), "--out", str(place.folder / "curves"), "--stage-seconds", "3", "--width", "0"),
+            *("--shape", "=100/20", "--load", "3", "--warm-up-seconds", "0.5", "--no-rate-search"),
+        )
+        place.wait_for(".shape-0-100x20-load-3/progress-1.bin", bench)
+        ours = locusts(place.raw)
+        heard = [one.laddr.ip for process in ours for one in process.net_connections() if one.status == "LISTEN"]
+        _, err = bench.communicate(timeout=60)
+    assert bench.returncode == 0, err
+    assert (len(ours), set(heard)) == (3, {"127.0.0.1"})
+    (point,) = place.curve().points
+    assert (point.load, point.failed, place.curve().conditions.client["workers"]) == (3, 0, 2)
+    assert point.tpot_s["p50"].value == pytest.approx(0.004, abs=0.0005)
+    assert {found.name for found in point.checks if found.verdict == "fail"} <= CLIENT_CHECKS
+    records = load_run(place.raw / "shape-0-100x20-load-3.parquet").records
+    assert set(records.worker.tolist()) == {0, 1}
 
 
 def test_conversations_are_measured(tmp_path: Path) -> None:

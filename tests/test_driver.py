@@ -1,6 +1,5 @@
 """Stages in real Locust processes against the paced server: the curve is its law, and nothing is lost."""
 
-import contextlib
 import sys
 import time
 from collections.abc import Iterator
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from bench import stats, steady
@@ -19,6 +17,7 @@ from bench.prompts import Fixed, Range
 from bench.records import digest
 from bench.schedule import Arrivals, Stage, plan
 from hardware_profiles.faults import InputError
+from tests.locusts import locusts
 
 LAW = Law(ttft_s=0.05, tpot_s=0.01, tpot_per_running_s=0.001)
 SHAPE = Range(input_low=90, input_high=110, output_low=15, output_high=25)
@@ -37,16 +36,6 @@ def stage(**more: Any) -> Stage:
 
 def target(url: str, model: str = "paced", **more: Any) -> Target:
     return Target(url=url, model=model, vocab_size=32000, **more)
-
-
-def locusts(folder: Path) -> list[psutil.Process]:
-    """Locust processes that work for `folder`, whoever their parent is by now."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if str(folder.resolve()) in process.environ().get("SPILLWAY_ORDER", ""):
-                found.append(process)
-    return found
 
 
 def gone(folder: Path, within_s: float) -> bool:

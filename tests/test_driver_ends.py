@@ -15,7 +15,8 @@ import pytest
 from bench.driver import Progress, load_run, run_stage
 from bench.paced import paced
 from hardware_profiles.faults import InputError
-from tests.test_driver import LAW, gone, locusts, stage, target
+from tests.locusts import locusts
+from tests.test_driver import LAW, gone, stage, target
 
 
 @pytest.fixture(scope="module")
