@@ -79,9 +79,16 @@ def test_longer_answers_take_longer() -> None:
 
 
 def test_past_its_cap_a_stage_tells_what_it_may_still_take() -> None:
-    """Requests prove longer than expected."""
+    """Requests prove longer than expected; then the last of them are waited for, 60 s at most."""
     longer = STAGE.model_copy(update={"longest_s": 200.0})
-    assert [Left(plan()).seconds(longer, at(elapsed_s))[0] for elapsed_s in (100.0, 150.0)] == [20.0, 50.0]
+    left_s = [Left(plan()).seconds(longer, at(elapsed_s))[0] for elapsed_s in (100.0, 150.0, 210.0, 270.0)]
+    assert left_s == [20.0, 50.0, 50.0, 0.0]
+
+
+def test_a_round_alone_says_nothing_of_how_long_stages_are() -> None:
+    """Its load lasts half a second and its answers may take half an hour; 20 stages of 120 s follow, less one."""
+    alone = STAGE.model_copy(update={"cap_s": 0.5, "stagger_s": 0.0, "drain_s": 1800.0})
+    assert Left(plan()).seconds(alone, at(100.5)) == (1700.0, 1700.0 + 19 * 120.0)
 
 
 def test_what_is_said_before_it_begins() -> None:
