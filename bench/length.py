@@ -21,6 +21,7 @@ Which E2E to expect
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -79,11 +80,11 @@ class Pace(Value):
         reading; where E2E is known, twice the longest.
 
         >>> Pace().silent_s(1024, None), Pace().silent_s(1024, 400.0), Pace(silence_s=20).silent_s(1024, 400.0)
-        (310.24, 800.0, 20.0)
+        (311, 800, 20.0)
         """
         if self.silence_s is not None:
             return self.silence_s
-        return max(SILENCE_S + input_tokens / SLOW_PREFILL_PER_S, 2 * (e2e_s or 0.0))
+        return math.ceil(max(SILENCE_S + input_tokens / SLOW_PREFILL_PER_S, 2 * (e2e_s or 0.0)))
 
     def closed(self, e2e_s: float | None, most_e2e_s: float | None, *, pause_s: float = 0, turns: float = 1) -> Times:
         """A closed-loop stage's times: the E2E to expect, the longest possible, a user's mean pause and its turns.
