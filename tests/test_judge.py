@@ -136,6 +136,7 @@ CEILING = Ceiling(
     measured_at="2026-11-20",
     client={},
 )
+HELD_NOTHING = CEILING.model_copy(update={"streams": 0, "events_per_s": 0.0})
 SOUND = Evidence(
     stage=STAGE,
     records=records(),
@@ -209,6 +210,11 @@ FIRES: list[tuple[str, Callable[[], Evidence], str]] = [
         "client_ceiling",
         lambda: replace(SOUND, ceiling=CEILING.model_copy(update={"events_per_s": 39, "capped": False})),
         "4 streams and 40 events/s; within 1 ms the client holds 512 streams and 39 events/s",
+    ),
+    (
+        "client_ceiling",
+        lambda: replace(SOUND, ceiling=HELD_NOTHING.model_copy(update={"capped": False})),
+        "this client held no load within 1 ms when `bench selfcheck` tried",
     ),
     (
         "client_busy",
@@ -373,6 +379,11 @@ UNKNOWN: list[tuple[str, Callable[[], Evidence], str]] = [
         "client_ceiling",
         lambda: replace(SOUND, ceiling=CEILING.model_copy(update={"streams": 3})),
         "4 streams and 40 events/s; within 1 ms the client holds 3 streams and 20000 events/s at least",
+    ),
+    (
+        "client_ceiling",
+        lambda: replace(SOUND, ceiling=HELD_NOTHING),
+        "this client held no load within 1 ms when `bench selfcheck` tried, and its server fell behind too: ",
     ),
     ("client_busy", client(cpu_share=None), "the client's processor share was not measured"),
     ("stationary", lambda: replace(SOUND, window=stats.Window(5, 6)), "the window "),
