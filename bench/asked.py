@@ -2,13 +2,13 @@
 
 `--gpu cpu` runs vLLM on the processor: the client then gets the last core(s) and the server the rest, so that they do
 not take time from each other; with one core alone nothing is pinned. Which model is meant is told in `meant.py`, what
-may be handed on to vLLM in `passed.py`.
+may be handed on to vLLM in `passed.py`, what cannot be had together in `together.py`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from bench.order import Address, parse_address
 from bench.passed import ServerEnvironment, argument_faults, body_fields, server_environment
 from bench.plan import RunPlan, parse_arrivals, parse_shape, parse_turns
 from bench.server import ServerSpec
+from bench.together import LOOPBACK, tensor_parallel, unlike_faults
 from hardware_profiles.facts import gpus
 from hardware_profiles.faults import Fault, InputError
 from hardware_profiles.names import CPU, gpu_name
@@ -28,7 +29,6 @@ from hardware_profiles.slo import DEFAULT_SLO
 
 Result = TypeVar("Result")
 TINY_WINDOW = 4096
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Asked:
 
 def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan, Callable[[], None] | None]:
     """The run that was asked for, and what makes its model folder under `folder` where it needs one of ours."""
-    faults = [*_split_faults(asked), *_unheard(asked)]
+    faults = [*unlike_faults(asked)]
     faults += () if asked.endpoint else argument_faults(asked.server_args, asked.weights)
     named = _or_faults(faults, lambda: gpu_name(asked.gpu, gpus(asked.profiles)))
     model = _or_faults(faults, lambda: served_model(asked) if asked.endpoint else model_meant(asked, folder))
@@ -100,7 +100,7 @@ def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan
         "model": model.name,
         "gpu": gpu,
         "gpu_count": asked.gpu_count,
-        "tensor_parallel": _tensor_parallel(asked),
+        "tensor_parallel": tensor_parallel(asked),
         "pipeline_parallel": asked.pipeline_parallel,
         "data_parallel": asked.data_parallel,
         "precision": model.precision,
@@ -150,27 +150,6 @@ def _or_faults(faults: list[Fault], make: Callable[[], Result]) -> Result | None
         return None
 
 
-def _unheard(asked: Asked) -> Iterator[Fault]:
-    """What is said to a server that is not ours to start."""
-    said = {"after `--`": asked.server_args, "--server-env": asked.server_env} if asked.endpoint else {}
-    for column, texts in said.items():
-        if texts:
-            what = "nothing is started where --endpoint is given"
-            yield Fault(what, "leave it out", column=column, value=texts[0].partition("=")[0])
-
-
-def _tensor_parallel(asked: Asked) -> int:
-    return asked.tensor_parallel or max(1, asked.gpu_count // (asked.pipeline_parallel * asked.data_parallel))
-
-
-def _split_faults(asked: Asked) -> Iterator[Fault]:
-    """A curve is of the GPUs that serve: every one of them, and no other."""
-    used = _tensor_parallel(asked) * asked.pipeline_parallel * asked.data_parallel
-    if used != asked.gpu_count:
-        what = f"tensor x pipeline x data parallel is {used}"
-        yield Fault(what, f"ask for --gpus {used}, or split it otherwise", column="--gpus", value=str(asked.gpu_count))
-
-
 def split_cores(cores: Sequence[int], workers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(server's, client's): the last `workers` cores, at most half of them, are the client's; one core: nobody's.
 
@@ -196,7 +175,7 @@ def _server(
     args, environment = _cpu_defaults(cpus, tiny=asked.model == TINY) if on_cpu else ((), {})
     if on_cpu and "--dtype" not in model.args:
         args = ("--dtype", "bfloat16", *args)
-    split = {"tensor": _tensor_parallel(asked), "pipeline": asked.pipeline_parallel, "data": asked.data_parallel}
+    split = {"tensor": tensor_parallel(asked), "pipeline": asked.pipeline_parallel, "data": asked.data_parallel}
     for way, count in split.items():
         args += (f"--{way}-parallel-size", str(count)) if count > 1 else ()
     args += model.args

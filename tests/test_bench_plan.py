@@ -322,11 +322,12 @@ def test_a_trace_is_one_stage_as_long_as_it_is() -> None:
 
 def test_the_law_of_arrivals_and_the_turns_reach_their_stages() -> None:
     """Arrivals the open loop, turns and thinking the closed one; conversations leave the open loop out."""
-    plan = plan_of(shapes=("=100/20",), arrivals="gamma:2", turns="2-4", think_s=1.5)
-    level, rate = stage(plan, found(), 0, load=2), stage(plan, found(), 0, rate_per_s=2.0)
+    talks = plan_of(shapes=("=100/20",), turns="2-4", think_s=1.5)
+    bursts = plan_of(shapes=("=100/20",), arrivals="gamma:2", think_s=1.5)
+    level, rate = stage(talks, found(), 0, load=2), stage(bursts, found(), 0, rate_per_s=2.0)
     assert (level.turns, level.think_s, level.arrivals.law) == ((2, 4), 1.5, "poisson")
     assert (rate.turns, rate.think_s, rate.arrivals.law, rate.arrivals.cv) == ((1, 1), 0.0, "gamma", 2.0)
-    assert (plan.searches, plan_of().searches, plan_of(rate_search=False).searches) == (False, True, False)
+    assert (talks.searches, plan_of().searches, plan_of(rate_search=False).searches) == (False, True, False)
     assert plan_of(rate_search=False, rates_per_s=(2.0,)).searches
 
 
@@ -344,3 +345,59 @@ def test_bad_laws_name_the_remedy(changes: dict[str, str], told: str) -> None:
     """What is not a law, and turns the wrong way round."""
     with fault(told):
         plan_of(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        # conversations have no open loop
+        (
+            {"turns": "2-4", "rates_per_s": (5.0,)},
+            "column '--rate', value '5': conversations are a closed loop. Remedy: leave out one of the two.",
+        ),
+        (
+            {"turns": "2-4", "arrivals": "gamma:2"},
+            "column '--arrivals', value 'gamma:2': conversations are a closed loop. Remedy: leave out one of the two.",
+        ),
+        # nor is there one when nothing but levels is asked for
+        (
+            {"arrivals": "constant", "rate_search": False},
+            (
+                "column '--arrivals', value 'constant': without --rate, --no-rate-search leaves nothing that arrives. "
+                "Remedy: leave out one of the two."
+            ),
+        ),
+        # the master can be joined from elsewhere, the server cannot be reached from there: ours, and one that is given
+        *(
+            (
+                {"remote_workers": 2, "bind": "0.0.0.0:5557"} | where,
+                (
+                    "column '--remote-workers', value '2': workers on other machines cannot reach a server on this "
+                    "one's loopback. Remedy: start the server where they reach it and name it with --endpoint "
+                    "http://ADDRESS:PORT."
+                ),
+            )
+            for where in ({}, {"endpoint": "http://localhost:8000"})
+        ),
+    ],
+)
+def test_what_would_be_dropped_in_silence_is_a_fault(changes: dict[str, object], told: str) -> None:
+    """Before anything is started."""
+    with fault(told):
+        plan_of(**changes)
+
+
+def test_a_trace_takes_no_rate(tmp_path: Path) -> None:
+    """Alone it has its own times; beside another shape the rate is that one's."""
+    (tmp_path / "t.csv").write_text("time_s,input_tokens,output_tokens\n5,10,20\n6.5,30,40\n")
+    replay = f"trace:{tmp_path / 't.csv'}"
+    with fault("column '--rate', value '5': a trace has its own times. Remedy: leave out one of the two."):
+        plan_of(shapes=(replay,), rates_per_s=(5.0,))
+    assert plan_of(shapes=(replay, "=10/20"), rates_per_s=(5.0,)).rates_per_s == (5.0,)
+
+
+def test_workers_that_reach_the_server_may_join() -> None:
+    """From this machine, when the master listens on loopback; from others, when the endpoint is theirs to reach."""
+    assert plan_of(remote_workers=2).remote_workers == 2
+    plan = plan_of(remote_workers=2, bind="0.0.0.0:5557", endpoint="http://10.0.0.5:8000", vocab_size=9)
+    assert (plan.remote_workers, plan.target.url) == (2, "http://10.0.0.5:8000")
