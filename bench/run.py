@@ -6,7 +6,6 @@ it is known), `server.log`, and a `.parquet` and a `.json` per finished stage. T
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -21,9 +20,9 @@ from typing import Any
 from bench.asked import Asked, make_plan
 from bench.build import CEILING_FILE, curve_of
 from bench.gpu import Driver, open_driver
+from bench.look import look
 from bench.plan import RUN_FILE, Found, RunFile, RunPlan, check_window, default_shapes, machine_id, read_run, write_run
 from bench.records import digest
-from bench.scrape import cache_block_tokens, fetch
 from bench.selfcheck import known_ceiling
 from bench.server import Server, environment, knows_request_timings, serving
 from bench.startup import StartUp, contradictions, read_start_up
@@ -46,16 +45,6 @@ class Result:
     path: Path
     kept: Path | None = None
     """Where another run's curve, that stood at `path`, is now."""
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """What a server says about itself."""
-
-    engine: str
-    version: str | None
-    window_tokens: int | None
-    block_tokens: int | None
 
 
 def state_folder() -> Path:
@@ -113,7 +102,7 @@ def execute(plan: RunPlan, folder: Path, out: Path, events: Events, *, resumed: 
         start_up = read_start_up(folder / LOG) if server else StartUp()
         if faults := tuple(contradictions(start_up, plan.precision, plan.gpu_count)):
             raise InputError(*faults)
-        run = resumed or _run_file(plan, found, server, start_up)
+        run = resumed or _run_file(plan, found, server, start_up, seen.note)
         _check_same(run, found, folder)
         check_window(run.plan.shapes, found.max_model_len)
         if resumed is None:
@@ -159,32 +148,6 @@ def resume(folder: Path, out: Path, events: Events) -> Result:
     """Go on with an interrupted run."""
     run = read_run(folder)
     return execute(run.plan, folder, out, events, resumed=run)
-
-
-def look(url: str, key: str | None, model: str) -> Endpoint:
-    """Who answers at `url`; `InputError` when nobody does or the key is refused."""
-    try:
-        models = json.loads(fetch(f"{url}/v1/models", key=key))
-    except ValueError:
-        models = {}
-    except OSError as error:
-        remedy = "check --endpoint, and --key-env where it wants a key"
-        raise InputError(Fault(f"the endpoint does not answer: {error}", remedy, value=url)) from error
-    version = _json(f"{url}/version", key).get("version")
-    page = _text(f"{url}/metrics", key)
-    entries = models.get("data") or [{}]
-    first = entries[0]
-    served = [str(entry.get("id")) for entry in entries]
-    if first.get("owned_by") == "vllm" and model not in served:
-        raise InputError(
-            Fault("not served there", f"name one that is: {', '.join(served)}", column="--model", value=model)
-        )
-    return Endpoint(
-        engine="vllm" if first.get("owned_by") == "vllm" or "vllm:" in page else "unknown",
-        version=version if isinstance(version, str) else None,
-        window_tokens=first.get("max_model_len"),
-        block_tokens=cache_block_tokens(page),
-    )
 
 
 def checked_driver(plan: RunPlan) -> tuple[Driver | None, str | None]:
@@ -236,16 +199,14 @@ def _served(plan: RunPlan, folder: Path) -> Iterator[Server | None]:
         yield server
 
 
-def _run_file(plan: RunPlan, found: Found, server: Server | None, start_up: StartUp) -> RunFile:
+def _run_file(plan: RunPlan, found: Found, server: Server | None, start_up: StartUp, note: str | None) -> RunFile:
     engine: dict[str, Any] = {"engine": "vllm" if found.engine == "vllm" else "other"}
     settled: dict[str, Any] = {
         "shapes": plan.shapes or default_shapes(found.max_model_len),
         "target": plan.target.model_copy(update=engine),
         "precision": plan.precision or start_up.precision,
+        "notes": (*plan.notes, *filter(None, (note, _unsettled(server, start_up)))),
     }
-    if server and start_up.precision is None:
-        told = "vLLM did not settle the precision of the weights: it is as asked or as the name says"
-        settled["notes"] = (*plan.notes, told)
     return RunFile(
         plan=plan.model_copy(update=settled),
         found=found,
@@ -255,6 +216,12 @@ def _run_file(plan: RunPlan, found: Found, server: Server | None, start_up: Star
         weights_gib_per_gpu=start_up.weights_gib_per_gpu,
         kv_cache_gib_per_gpu=start_up.kv_cache_gib_per_gpu,
     )
+
+
+def _unsettled(server: Server | None, start_up: StartUp) -> str | None:
+    if server is None or start_up.precision is not None:
+        return None
+    return "vLLM did not settle the precision of the weights: it is as asked or as the name says"
 
 
 def _check_same(run: RunFile, found: Found, folder: Path) -> None:
@@ -267,18 +234,3 @@ def _check_same(run: RunFile, found: Found, folder: Path) -> None:
 
 def _own(before: tuple[int, ...] | None, after: tuple[int, ...] | None) -> tuple[int, ...] | None:
     return None if before is None or after is None else tuple(sorted(set(after) - set(before)))
-
-
-def _json(url: str, key: str | None) -> dict[str, Any]:
-    try:
-        found = json.loads(_text(url, key))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _text(url: str, key: str | None) -> str:
-    try:
-        return fetch(url, key=key)
-    except OSError:
-        return ""

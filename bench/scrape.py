@@ -125,6 +125,9 @@ def fetch(url: str, *, timeout_s: float = 10.0, key: str | None = None) -> str:
     try:
         with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout_s) as answer:  # noqa: S310 (http or https: checked where the user gave it)
             return str(answer.read(PAGE_LIMIT).decode("utf-8", "replace"))
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise
     except http.client.HTTPException as error:
         raise OSError(f"not HTTP: {error!r}") from error
 

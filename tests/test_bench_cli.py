@@ -50,7 +50,7 @@ def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
             ("run", "--model", "tiny", "--gpu", "cpu", "--endpoint", "http://127.0.0.1:9"),
             (
                 "error: value 'http://127.0.0.1:9': the endpoint does not answer: <urlopen error [Errno 111] "
-                "Connection refused>. Remedy: check --endpoint, and --key-env where it wants a key.\n"
+                "Connection refused>. Remedy: check --endpoint.\n"
             ),
         ),
         (
