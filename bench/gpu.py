@@ -124,10 +124,8 @@ def open_driver(
 ) -> tuple[Driver | None, str | None]:
     """The driver, or None and the reason in words."""
     if nvml is None:
-        try:
-            import pynvml
-        except ImportError:
-            return None, "the package nvidia-ml-py is not installed"
+        import pynvml
+
         nvml = pynvml
     try:
         nvml.nvmlInit()

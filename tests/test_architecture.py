@@ -6,8 +6,10 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,24 @@ def test_nothing_heavy_is_loaded_with_a_module(room: str) -> None:
     assert not [
         path for room in ROOMS for path in files(room) if any(n == "bench.locustfile" for n, _ in imports(path))
     ]
+
+
+def test_what_is_imported_is_installed() -> None:
+    """A plain `pip install` brings every package that the rooms import, by name or as what a named one needs: a GPU is
+    found wherever vLLM lives."""
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    needed = [text for one in stated for text in requires(_package(one)) or () if "extra ==" not in text]
+    brought = {_package(text) for text in [*stated, *needed]}
+    ours = {name.split(".")[0] for room in ROOMS for path in files(room) for name, _ in imports(path)}
+    foreign = ours - set(sys.stdlib_module_names) - set(ROOMS)
+    known = packages_distributions()
+    assert {name for name in foreign if not brought & {_package(told) for told in known.get(name, [])}} == set()
+    assert "pynvml" in foreign
+
+
+def _package(requirement: str) -> str:
+    """The normalised name that a requirement begins with."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement)[0]).lower()
 
 
 def test_the_rules_would_see_a_breach(tmp_path: Path) -> None:
