@@ -48,7 +48,7 @@ format: $(VENV)/.installed-test
 	$(BIN)/ruff format .
 
 bench-demo: $(VENV)/.installed-test $(VLLM_VENV)/.installed
-	XDG_STATE_HOME=$(CURDIR)/.bench/state $(BIN)/bench selfcheck --quick
+	XDG_STATE_HOME=$(CURDIR)/.bench/state $(BIN)/bench selfcheck --quick --cpu
 	XDG_STATE_HOME=$(CURDIR)/.bench/state $(BIN)/bench run $(DEMO_ARGS)
 	SPILLWAY_VLLM_PYTHON=$(CURDIR)/$(VLLM_VENV)/bin/python SPILLWAY_BENCH_DEMO=$(CURDIR)/$(DEMO) \
 		$(BIN)/python -m pytest -m vllm tests/test_real_vllm.py $(PYTEST_ARGS)

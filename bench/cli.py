@@ -160,11 +160,12 @@ def selfcheck(
     workers: Annotated[int, typer.Option(min=1, help="Client processes.")] = 1,
     error_ms: Annotated[float, typer.Option(min=0.01, help="Error of TTFT and gaps that is allowed, p99.")] = 1.0,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer levels, shorter.")] = False,
+    cpu: Annotated[bool, typer.Option("--cpu", help="As runs with --gpu cpu: client on its own cores.")] = False,
 ) -> None:
     """Find how much this machine's client can take, against a server whose truth is known (about a minute)."""
     from bench.live import selfcheck_live
 
-    selfcheck_live(workers=workers, error_s=error_ms / 1e3, quick=quick)
+    selfcheck_live(workers=workers, error_s=error_ms / 1e3, quick=quick, cpu=cpu)
 
 
 @app.command()

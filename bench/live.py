@@ -24,16 +24,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bench.asked import Asked, bind_warning, endpoint_warning
+from bench.asked import Asked, bind_warning, endpoint_warning, split_cores
 from bench.driver import Progress
 from bench.length import RAMP_E2E, SPARE, STAGE_S, Mode, least_load_s
 from bench.order import parse_address
-from bench.plan import RunPlan, default_shapes, read_run
+from bench.plan import RunPlan, default_shapes, machine_id, read_run
 from bench.prompts import ShapeLaw, Trace, draw
 from bench.remote import work
-from bench.run import Result, execute, resume, start, state_folder
+from bench.run import Result, client_known, execute, resume, start, state_folder
 from bench.schedule import Stage
-from bench.selfcheck import find_ceiling, known_ceiling
+from bench.selfcheck import Kind, find_ceiling
 from bench.show import COLUMNS, curve_table, point_row, points_table
 from bench.sweep import Events
 from bench.watch import Glance
@@ -217,10 +217,16 @@ def duration(seconds: float) -> str:
 def run_live(asked: Asked, raw: Path | None, out: Path, *, fresh: bool) -> None:
     """`bench run`."""
     plan, folder = start(asked, raw, fresh=fresh)
-    known = plan.remote_workers or known_ceiling(state_folder(), workers=plan.workers)
-    unknown = None if known else "what this client can take is not known: `bench selfcheck` finds out in a minute"
-    notes = (*plan.notes, up_front(plan), endpoint_warning(plan.target.url), bind_warning(plan), unknown)
+    notes = (*plan.notes, up_front(plan), endpoint_warning(plan.target.url), bind_warning(plan), _unknown_client(plan))
     _live(folder, plan, lambda events: execute(plan, folder, out, events), notes)
+
+
+def _unknown_client(plan: RunPlan) -> str | None:
+    if plan.remote_workers or client_known(plan):
+        return None
+    told = "--workers " + str(plan.workers) if plan.workers > 1 else ""
+    command = " ".join(filter(None, ("bench selfcheck", told, "--cpu" if plan.client_cpus else "")))
+    return f"what this client can take is not known: `{command}` finds out in a minute"
 
 
 def resume_live(folder: Path, out: Path) -> None:
@@ -275,16 +281,19 @@ def _live(folder: Path, plan: RunPlan, go: Callable[[Events], Result], notes: tu
     print_result(console, result)
 
 
-def selfcheck_live(*, workers: int, error_s: float, quick: bool) -> None:
+def selfcheck_live(*, workers: int, error_s: float, quick: bool, cpu: bool) -> None:
     """`bench selfcheck`."""
     console = Console()
+    state = state_folder()
+    cores = split_cores(sorted(os.sched_getaffinity(0)), workers) if cpu else ((), ())
+    kind = Kind(machine_id(state), workers, pinned=bool(cores[1]))
 
     def level(streams: int, ttft_error_s: float, gap_error_s: float) -> None:
         errors = f"TTFT error {ttft_error_s * 1e3:.2f} ms, gap error {gap_error_s * 1e3:.2f} ms (p99)"
         console.print(Text(f"{streams:5d} streams: {errors}"))
 
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    ceiling = find_ceiling(state_folder(), now=now, workers=workers, error_s=error_s, quick=quick, on_level=level)
+    ceiling = find_ceiling(state, kind, now=now, error_s=error_s, quick=quick, cores=cores, on_level=level)
     least = "at least " if ceiling.capped else ""
     held = f"{least}{ceiling.streams} streams and {ceiling.events_per_s:.0f} events/s"
     console.print(Text(f"with {workers} workers this client holds {held} within {error_s * 1e3:g} ms"))

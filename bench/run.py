@@ -23,7 +23,7 @@ from bench.gpu import Driver, open_driver
 from bench.look import look
 from bench.plan import RUN_FILE, Found, RunFile, RunPlan, check_window, default_shapes, machine_id, read_run, write_run
 from bench.records import digest
-from bench.selfcheck import known_ceiling
+from bench.selfcheck import Ceiling, Kind, known_ceiling
 from bench.server import Server, environment, knows_request_timings, serving
 from bench.startup import StartUp, contradictions, read_start_up
 from bench.sweep import Events, Sweep
@@ -107,12 +107,25 @@ def execute(plan: RunPlan, folder: Path, out: Path, events: Events, *, resumed: 
         check_window(run.plan.shapes, found.max_model_len)
         if resumed is None:
             write_run(run, folder)
-        ceiling = None if plan.remote_workers else known_ceiling(state_folder(), workers=plan.workers)
-        if resumed is None and ceiling:
-            write_text(folder / CEILING_FILE, ceiling.model_dump_json(indent=1) + "\n")
+        keep_ceiling(run.plan, folder)
         own = _own(before.processes if before else None, after.processes if after else None)
         Sweep(run, folder, url=url, server=server, driver=driver, own=own, events=events).go()
     return recompute(folder, out)
+
+
+def client_known(plan: RunPlan) -> Ceiling | None:
+    """What this machine's client can do, as a run of this plan drives it; None where `bench selfcheck` has not told."""
+    if plan.remote_workers:
+        return None
+    state = state_folder()
+    return known_ceiling(state, Kind(machine_id(state), plan.workers, pinned=bool(plan.client_cpus)))
+
+
+def keep_ceiling(plan: RunPlan, folder: Path) -> None:
+    """What the client can do, for a run that does not have it yet; it may have been found since the run began."""
+    path, ceiling = folder / CEILING_FILE, client_known(plan)
+    if ceiling and not path.exists():
+        write_text(path, ceiling.model_dump_json(indent=1) + "\n")
 
 
 def recompute(folder: Path, out: Path) -> Result:

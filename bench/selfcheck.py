@@ -10,6 +10,9 @@ just after it; what lies between them is no error. Both at the 99th percentile. 
 closed loop of 50-token answers at 20 ms a token, so that starts and ends of requests are among what is measured.
 When the paced server itself falls behind its law, or the largest load is reached, the client's ceiling is not found:
 `capped` then says that it is at least this.
+
+A ceiling holds for the machine it was found on (a home folder may be many machines'), for as many workers, and for
+workers that have cores of their own as runs with `--gpu cpu` give them, or have not: each kind of client has its file.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ SERVER_LATE = 1.05
 """The server keeps to its law while its requests take at most this much longer than the law says."""
 _OTHER_FILES = 100
 """That a process holds open beside its streams: a level with more is not tried, since it would not be the client's."""
+Cores = tuple[int, ...]
 _VOCAB = 32000
 _LAW = Law(ttft_s=0.1, tpot_s=0.02)
 _TOKENS = 50
@@ -77,30 +81,47 @@ class Errors:
     """Requests whose chunks differ in number from the server's sends (none, unless a read merged two)."""
 
 
+@dataclass(frozen=True)
+class Kind:
+    """One kind of client on one machine: what a ceiling is of."""
+
+    machine_id: str | None
+    workers: int = 1
+    pinned: bool = False
+    """Whether its workers have cores of their own, and the server has others."""
+
+    def file(self, cache: Path) -> Path:
+        """Where its ceiling is kept."""
+        parts = (self.machine_id or "unknown-machine", str(self.workers), *(["pinned"] if self.pinned else []))
+        return cache / f"ceiling-{'-'.join(parts)}.json"
+
+
 def find_ceiling(
     cache: Path,
+    kind: Kind,
     *,
     now: str,
-    workers: int = 1,
     error_s: float = 0.001,
     quick: bool = False,
-    cpus: tuple[int, ...] | None = None,
+    cores: tuple[Cores, Cores] = ((), ()),
     on_level: Callable[[int, float, float], None] | None = None,
 ) -> Ceiling:
-    """Measure, write `<cache>/ceiling-<workers>.json` and return it; `on_level(streams, ttft_error_s, gap_error_s)`.
+    """Measure, write the kind's file and return it; `on_level(streams, ttft_error_s, gap_error_s)`.
 
-    `now` is stored as `measured_at`. A level that fails ends the search; when the first one fails its errors are
-    returned as they are, with 0 streams. Where nothing is known yet, each level that holds is written at once, so that
-    a search that is interrupted was not for nothing.
+    `now` is stored as `measured_at`; `cores` are (the server's, the client's), empty for all. A level that fails ends
+    the search; when the first one fails its errors are returned as they are, with 0 streams. Where nothing is known
+    yet, each level that holds is written at once, so that a search that is interrupted was not for nothing.
     """
     best: Ceiling | None = None
-    unknown = known_ceiling(cache, workers=workers) is None
+    unknown = known_ceiling(cache, kind) is None
     for streams in QUICK_LEVELS if quick else LEVELS:
         if best is not None and streams > child.open_all_files() - _OTHER_FILES:
             break
         for _ in range(2):  # a failure may be a neighbour's doing: it counts when it comes twice
             seconds = 1.0 if quick else 4.0
-            level, fair = _level(cache, streams, now=now, workers=workers, error_s=error_s, cpus=cpus, seconds=seconds)
+            level, fair = _level(
+                cache, streams, now=now, workers=kind.workers, error_s=error_s, cores=cores, seconds=seconds
+            )
             held = max(level.ttft_error_p99_s, level.gap_error_p99_s) <= error_s and level.kept_share >= KEPT
             if held:
                 break
@@ -114,20 +135,20 @@ def find_ceiling(
             break
         best = level
         if unknown:
-            _write(best, cache)
+            _write(best, kind.file(cache))
     assert best is not None
-    _write(best, cache)
+    _write(best, kind.file(cache))
     return best
 
 
-def _write(ceiling: Ceiling, cache: Path) -> None:
-    write_text(cache / f"ceiling-{ceiling.workers}.json", ceiling.model_dump_json(indent=1) + "\n")
+def _write(ceiling: Ceiling, path: Path) -> None:
+    write_text(path, ceiling.model_dump_json(indent=1) + "\n")
 
 
-def known_ceiling(cache: Path, *, workers: int = 1) -> Ceiling | None:
+def known_ceiling(cache: Path, kind: Kind) -> Ceiling | None:
     """The stored result; None when there is none that this version can read."""
     try:
-        return Ceiling.model_validate_json((cache / f"ceiling-{workers}.json").read_bytes())
+        return Ceiling.model_validate_json(kind.file(cache).read_bytes())
     except (OSError, ValidationError):
         return None
 
@@ -169,7 +190,7 @@ def errors(records: Records, truth: Truth, prompts: Prompts) -> Errors:
 
 
 def _level(
-    cache: Path, streams: int, *, now: str, workers: int, error_s: float, cpus: tuple[int, ...] | None, seconds: float
+    cache: Path, streams: int, *, now: str, workers: int, error_s: float, cores: tuple[Cores, Cores], seconds: float
 ) -> tuple[Ceiling, bool]:
     """One load: what it would be as a ceiling, and whether the server kept to its law."""
     shape = Range(input_low=90, input_high=110, output_low=_TOKENS - 5, output_high=_TOKENS + 5)
@@ -189,9 +210,9 @@ def _level(
     log = folder / "truth.npz"
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with paced(_LAW, log=log) as url:
+        with paced(_LAW, log=log, cpus=cores[0] or None) as url:
             target = Target(url=url, model="paced", vocab_size=_VOCAB)
-            run = run_stage(stage, target, folder, workers=workers, cpus=cpus)
+            run = run_stage(stage, target, folder, workers=workers, cpus=cores[1] or None)
         return _judged(run, read_truth(log) if log.is_file() else None, now, workers, error_s)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -16,12 +16,16 @@ from pathlib import Path
 import pytest
 
 from bench.bottleneck import CLIENT_CHECKS
-from bench.build import curve_of, finished
+from bench.build import CEILING_FILE, curve_of, finished
 from bench.driver import load_run
 from bench.paced import Law, paced
-from hardware_profiles.curve import Curve, Point, read_curve
+from bench.plan import machine_id, read_run
+from bench.run import keep_ceiling, state_folder
+from bench.selfcheck import Ceiling, Kind
+from hardware_profiles.curve import Curve, Point, read_curve, write_text
 from hardware_profiles.faults import InputError
 from tests.locusts import locusts
+from tests.test_judge import CEILING
 
 TTFT, TPOT, PER_RUNNING, OUTPUT = 0.03, 0.004, 0.001, 20
 SERVER = f"""
@@ -271,3 +275,22 @@ def test_conversations_are_measured(tmp_path: Path) -> None:
     assert point.shape.cached_tokens > 0.3 * point.shape.input_tokens
     assert check(point, "prefix_hits") == "pass"
     assert place.curve().conditions.client["turns"] == "2-4"
+
+
+def test_a_resumed_run_takes_a_ceiling_that_was_found_meanwhile(
+    done: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`bench run`, `bench selfcheck --cpu`, `bench resume`: its points are judged by it; one that it had stays."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    plan, held = read_run(done.raw).plan, CEILING.model_copy(update={"measured_at": "2026-11-28"})
+    folder = tmp_path / "run"
+    folder.mkdir()
+    keep_ceiling(plan, folder)
+    assert not list(folder.iterdir())
+    here = Kind(machine_id(state_folder()), 1, pinned=len(os.sched_getaffinity(0)) > 1)
+    for ceiling in (held, CEILING):
+        write_text(here.file(state_folder()), ceiling.model_dump_json())
+        keep_ceiling(plan, folder)
+        assert Ceiling.model_validate_json((folder / CEILING_FILE).read_bytes()) == held
+    keep_ceiling(plan.model_copy(update={"client_cpus": (), "workers": 2}), tmp_path)
+    assert not (tmp_path / CEILING_FILE).exists(), "of another kind of client"

@@ -16,6 +16,8 @@ from bench.prompts import Prompts
 from bench.truth import Truth
 from tests.test_records import row
 
+HERE = selfcheck.Kind("5e1", 1)
+
 
 def truth(shift_ns: int = 0) -> Truth:
     """Three requests of four tokens each, 10 ms apart, each sent within a microsecond; arrived at 1 s, 2 s, 3 s."""
@@ -65,19 +67,26 @@ def test_a_ceiling_is_found_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """The quick form: real Locust, real server; a few streams hold with 5 ms allowed, and the file says so later."""
     monkeypatch.setattr(selfcheck, "QUICK_LEVELS", (4, 8))
     levels: list[tuple[int, float, float]] = []
-    assert selfcheck.known_ceiling(tmp_path) is None
+    assert selfcheck.known_ceiling(tmp_path, HERE) is None
     found = selfcheck.find_ceiling(
-        tmp_path, now="2026-11-20T12:00:00Z", quick=True, error_s=0.005, on_level=lambda *told: levels.append(told)
+        tmp_path,
+        HERE,
+        now="2026-11-20T12:00:00Z",
+        quick=True,
+        error_s=0.005,
+        on_level=lambda *told: levels.append(told),
     )
     assert [streams for streams, _, _ in levels] == [4, 8]
     assert (found.streams, found.capped, found.workers) == (8, True, 1)
     assert found.ttft_error_p99_s <= 0.005
     assert found.gap_error_p99_s <= 0.005
     assert found.events_per_s == pytest.approx(8 * 50 / 1.08, rel=0.25)
-    assert selfcheck.known_ceiling(tmp_path) == found
-    assert [path.name for path in tmp_path.iterdir()] == ["ceiling-1.json"]
-    (tmp_path / "ceiling-1.json").write_text("{}")
-    assert selfcheck.known_ceiling(tmp_path) is None
+    assert selfcheck.known_ceiling(tmp_path, HERE) == found
+    for other in (selfcheck.Kind("4d2", 1), selfcheck.Kind("5e1", 1, pinned=True), selfcheck.Kind("5e1", 2)):
+        assert selfcheck.known_ceiling(tmp_path, other) is None, "of another kind of client"
+    assert [path.name for path in tmp_path.iterdir()] == ["ceiling-5e1-1.json"]
+    (tmp_path / "ceiling-5e1-1.json").write_text("{}")
+    assert selfcheck.known_ceiling(tmp_path, HERE) is None
 
 
 def test_a_level_that_may_not_be_opened_is_not_tried(tmp_path: Path) -> None:
@@ -115,7 +124,7 @@ def test_where_no_load_holds_there_is_no_ceiling(tmp_path: Path, monkeypatch: py
     """Twice as many events asked for as are sent: zero streams, and it was the client, not the server, that failed."""
     monkeypatch.setattr(selfcheck, "QUICK_LEVELS", (2,))
     monkeypatch.setattr(selfcheck, "KEPT", 2.0)
-    found = selfcheck.find_ceiling(tmp_path, now="2026-11-20T12:00:00Z", quick=True)
+    found = selfcheck.find_ceiling(tmp_path, HERE, now="2026-11-20T12:00:00Z", quick=True)
     assert (found.streams, found.events_per_s, found.capped) == (0, 0.0, False)
     assert 0.8 < found.kept_share < 1.1
 
@@ -129,7 +138,7 @@ def test_an_interrupted_search_keeps_what_it_has_found(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         # an error that every machine keeps to: what a client can do is not the question here
-        selfcheck.find_ceiling(tmp_path, now="2026-11-21", error_s=10.0, quick=True, on_level=interrupt)
-    found = selfcheck.known_ceiling(tmp_path)
+        selfcheck.find_ceiling(tmp_path, HERE, now="2026-11-21", error_s=10.0, quick=True, on_level=interrupt)
+    found = selfcheck.known_ceiling(tmp_path, HERE)
     assert found is not None
     assert (found.streams, found.capped) == (selfcheck.QUICK_LEVELS[0], True)
