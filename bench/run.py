@@ -99,7 +99,7 @@ def execute(plan: RunPlan, folder: Path, out: Path, events: Events, *, resumed: 
             block_tokens=seen.block_tokens,
             machine_id=machine_id(state_folder()),
         )
-        start_up = read_start_up(folder / LOG) if server else StartUp()
+        start_up = read_start_up(server.log) if server else StartUp()
         if faults := tuple(contradictions(start_up, plan.precision, plan.gpu_count)):
             raise InputError(*faults)
         run = resumed or _run_file(plan, found, server, start_up, seen.note)

@@ -3,7 +3,7 @@
 Why: a server started by hand has unknown arguments, listens to the network, and stays when the run is gone. How: it
 binds to loopback on a free port, runs from an environment of its own (`--server-python`: vLLM's pins never meet ours)
 under a guard (`guard.py`) that ends everything below it even when this process gets SIGKILL, sees only an allow-list of
-environment variables, and writes to a log whose last lines are shown when it dies. Its console script fails where
+environment variables, and writes to a log that tells why when it dies (`server_log.py`). Its console script fails where
 package metadata is incomplete, so it is started as a module. CUDA counts GPUs by speed unless told otherwise, the
 driver by their place on the bus: the server is always told to count as the driver does, so that the GPU that is watched
 is the one that serves.
@@ -34,6 +34,7 @@ from bench import guard
 from bench.passed import not_set
 from bench.redact import redacted, secret_variable
 from bench.scrape import fetch
+from bench.server_log import ServerLog, log_here, too_slow, why_ended
 from hardware_profiles.curve import Value
 from hardware_profiles.faults import Fault, InputError
 
@@ -41,13 +42,11 @@ MODULE = "vllm.entrypoints.openai.api_server"
 HEALTH_EVERY_S = 0.25
 PATIENCE_S = 15.0
 """How long the guard may take to end everything."""
-LAST_LINES = 15
 
 _ALLOWED = re.compile(
     r"PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|TZ|TMPDIR|LD_LIBRARY_PATH|LD_PRELOAD|SSL_CERT_FILE|SSL_CERT_DIR"
     r"|(LC|CUDA|NVIDIA|NCCL|HIP|ROCM|ROCR|HSA|HF|TRANSFORMERS|VLLM|TORCH|TRITON|OMP|KMP|MKL|XDG)_.*"
 )
-_OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemory|No available memory for the cache blocks", re.IGNORECASE)
 
 
 class ServerSpec(Value):
@@ -99,7 +98,7 @@ class Server:
 
     spec: ServerSpec
     url: str
-    log: Path
+    log: ServerLog
     start_up_s: float
     process: subprocess.Popen[str]
     """The guard."""
@@ -122,17 +121,20 @@ class Server:
     @cached_property
     def death(self) -> Fault:
         """What to say when it has died; the guard tells the status once."""
-        return _death(self.log, _status(self.process), "while it was being measured")
+        return why_ended(self.log, _status(self.process), "while it was being measured")
 
 
 @contextmanager
-def serving(spec: ServerSpec, log: Path, *, clock: Callable[[], float] = time.monotonic) -> Iterator[Server]:
-    """Start vLLM, hand it out when it is healthy, end it and everything below it; `InputError` when it cannot."""
-    log = log.resolve()
-    log.parent.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+def serving(spec: ServerSpec, path: Path, *, clock: Callable[[], float] = time.monotonic) -> Iterator[Server]:
+    """Start vLLM, hand it out when it is healthy, end it and everything below it; `InputError` when it cannot.
+
+    Its log is added to what stands at `path`.
+    """
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log, port = log_here(path), free_port()
     started = clock()
-    process = _start(spec, log, port)
+    process = _start(spec, path, port)
     pid = None
     try:
         pid = _first_line(process, log)
@@ -188,14 +190,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def last_lines(log: Path, count: int = LAST_LINES) -> list[str]:
-    """The end of a log."""
-    try:
-        return log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
-    except OSError:
-        return []
-
-
 def _start(spec: ServerSpec, log: Path, port: int) -> subprocess.Popen[str]:
     if shutil.which(spec.python) is None:
         raise InputError(
@@ -218,24 +212,22 @@ def _start(spec: ServerSpec, log: Path, port: int) -> subprocess.Popen[str]:
         )
 
 
-def _first_line(process: subprocess.Popen[str], log: Path) -> int:
+def _first_line(process: subprocess.Popen[str], log: ServerLog) -> int:
     assert process.stdout is not None
     line = process.stdout.readline().strip()
     if not line.isdigit():
-        raise InputError(_death(log, None, "before it was started"))
+        raise InputError(why_ended(log, None, "before it was started"))
     return int(line)
 
 
 def _wait_until_healthy(
-    process: subprocess.Popen[str], url: str, log: Path, deadline: float, clock: Callable[[], float]
+    process: subprocess.Popen[str], url: str, log: ServerLog, deadline: float, clock: Callable[[], float]
 ) -> None:
     while not _healthy(url):
         if process.poll() is not None:
-            raise InputError(_death(log, _status(process), "before it was ready"))
+            raise InputError(why_ended(log, _status(process), "before it was ready"))
         if clock() > deadline:
-            tail = "\n  ".join(last_lines(log))
-            what = f"vLLM was not ready in time; its log ends:\n  {tail}\n"
-            raise InputError(Fault(what, "allow more with --start-timeout", str(log)))
+            raise InputError(too_slow(log))
         time.sleep(HEALTH_EVERY_S)
 
 
@@ -271,26 +263,6 @@ def _status(process: subprocess.Popen[str]) -> int | None:
         process.wait(PATIENCE_S)
     line = process.stdout.readline().strip()
     return int(line) if re.fullmatch(r"-?\d+", line) else None
-
-
-def _death(log: Path, status: int | None, when: str) -> Fault:
-    tail = "\n  ".join(last_lines(log))
-    seen = "\n".join(last_lines(log, 200))
-    how, remedy = f"ended ({_status_text(status)})", "read the whole log"
-    if "No module named 'vllm" in seen or "No module named vllm" in seen:
-        remedy = "name a Python that has vLLM: --server-python PATH"
-    elif _OUT_OF_MEMORY.search(seen):
-        how = "ran out of memory"
-        remedy = "give it less to hold (after `--`: --max-model-len, --gpu-memory-utilization) or more memory"
-    elif status == -signal.SIGKILL:
-        remedy = "look whether the system ran out of memory, or who killed it"
-    return Fault(f"vLLM {how} {when}; its log ends:\n  {tail}\n", remedy, file=str(log))
-
-
-def _status_text(status: int | None) -> str:
-    if status is None:
-        return "status unknown"
-    return f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
 
 
 def _running(pid: int) -> bool:

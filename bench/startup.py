@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from bench.passed import precision_of
+from bench.server_log import ServerLog
 from hardware_profiles.curve import Positive, Value
 from hardware_profiles.faults import Fault
 
@@ -39,12 +39,9 @@ class StartUp(Value):
         return precision_of(self.quantization, self.dtype) if self.quantization else None
 
 
-def read_start_up(log: Path) -> StartUp:
-    """What the log of the server's (last) start says."""
-    try:
-        text = log.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return StartUp()
+def read_start_up(log: ServerLog) -> StartUp:
+    """What the log of the server's start says."""
+    text = log.text()
     config = _last(_ENGINE, text) or ""
     split = [re.search(rf"\b{way}_parallel_size=(\d+)", config) for way in ("tensor", "pipeline", "data")]
     gpus = 1

@@ -190,7 +190,7 @@ class Sweep:
         reason = self.run.found.gpu_reason
         with watching(target.url, key=key, driver=self.driver, gpu_reason=reason, own=self.own) as seen:
             done = self._send(wanted, lambda progress: self.events.progress(wanted, progress, seen.now()))
-        death = self.server.death.what.splitlines()[0] if self.server and self._dead() else silence(done.records)
+        death = self.server.death.what if self.server and self._dead() else silence(done.records)
         write_watch(seen.finish(wanted.name, done.sha256, death), self.folder)
 
     def _send(self, wanted: Stage, on_progress: Callable[[Progress], None]) -> StageRun:
@@ -245,7 +245,7 @@ class Sweep:
         assert self.server is not None
         death = self.server.death
         remedy = f"{death.remedy}; finished stages are safe: `bench resume {self.folder}` goes on"
-        return Fault(death.what, remedy, death.file)
+        return replace(death, remedy=remedy)
 
     def _silent(self, wanted: Stage, silent: str) -> Fault:
         remedy = (

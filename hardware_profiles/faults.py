@@ -1,8 +1,9 @@
 """Bad input, told once and completely.
 
 Every reader of files collects all faults before it raises, so that a user mends a file in one go. A fault names file,
-line, column, value and remedy; `run_cli` is the only place that prints one (one line each on stderr, exit status 1, no
-traceback). It lives in the seam because both command lines use it and neither may import the other.
+line, column, value and remedy; `run_cli` is the only place that prints one (one line each on stderr, below it what
+another program said where that is the fault, exit status 1, no traceback). It lives in the seam because both command
+lines use it and neither may import the other.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Fault:
     line: int | None = None
     column: str | None = None
     value: str | None = None
+    lines: tuple[str, ...] = ()
+    """What another program said of it, a line each; shown below, indented."""
 
     def __str__(self) -> str:
         """`file:line: column 'c', value 'v': what. Remedy: remedy.`; absent parts are left out."""
@@ -35,7 +38,8 @@ class Fault:
         named = (("column", self.column), ("value", self.value))
         told = ", ".join(f"{name} {_shown(value)}" for name, value in named if value is not None)
         parts = [part for part in (place, told, self.what) if part]
-        return printable(": ".join(parts) + f". Remedy: {self.remedy}.").replace("\n", "\\n")
+        told = _one_line(": ".join(parts) + f". Remedy: {self.remedy}.")
+        return "\n  ".join((told, *map(_one_line, self.lines)))
 
 
 class InputError(Exception):
@@ -97,6 +101,10 @@ def _of_a_file(error: OSError) -> tuple[Fault, ...]:
     remedy = "check the path, its permissions and the room on its disk"
     name = None if error.filename is None else os.fsdecode(error.filename)
     return (Fault(error.strerror or str(error), remedy, file=name),)
+
+
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", "\\n")
 
 
 def _steers(c: str) -> bool:

@@ -27,6 +27,8 @@ from hardware_profiles.faults import Fault, Faults, InputError, printable, run_c
         # a long value is cut, an empty one is shown
         (Fault("is wrong", "mend it", value=""), "value '': is wrong. Remedy: mend it."),
         (Fault("is wrong", "mend it", value="x" * 99), f"value '{'x' * 59}…': is wrong. Remedy: mend it."),
+        # another program's words stand below, a line each, and steer nothing
+        (Fault("died", "mend it", lines=("said:", "  a\x1b\nb")), "died. Remedy: mend it.\n  said:\n    a\\x1b\\nb"),
     ],
 )
 def test_a_fault_in_words(fault: Fault, text: str) -> None:

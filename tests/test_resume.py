@@ -27,7 +27,7 @@ def test_a_server_killed_in_mid_run_marks_the_point_and_resumes(tmp_path: Path) 
     out, err = bench.communicate(timeout=60)
     assert bench.returncode == 1
     assert err.startswith(
-        f"error: {place.raw}/server.log: vLLM ended (killed by SIGKILL) while it was being measured; its log ends:"
+        f"error: {place.raw}/server.log: vLLM ended (killed by SIGKILL) while it was being measured. Remedy: "
     )
     assert f"finished stages are safe: `bench resume {place.raw}` goes on" in err
     assert "Traceback" not in out + err

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.server_log import ServerLog, log_here
 from bench.startup import StartUp, contradictions, read_start_up
 
 H100 = """\
@@ -22,7 +23,7 @@ kv_cache_dtype=auto, device_config=cuda, compilation_config={{'mode': 3}}
 def log_of(tmp_path: Path, text: str) -> StartUp:
     log = tmp_path / "server.log"
     log.write_text(text)
-    return read_start_up(log)
+    return read_start_up(ServerLog(log))
 
 
 @pytest.mark.parametrize("weights", ["12.66 GiB memory", "12.66 GiB"])
@@ -43,15 +44,19 @@ def test_the_precision_is_what_was_loaded(tmp_path: Path, quantization: str, pre
 
 
 def test_the_last_start_counts(tmp_path: Path) -> None:
-    """A resumed run adds to the log."""
-    first, last = (H100.format(quantization=q, weights=w) for q, w in (("None", "16 GiB"), ("fp8", "8.5 GiB")))
-    found = log_of(tmp_path, first + last)
-    assert (found.precision, found.weights_gib_per_gpu) == ("fp8", 8.5)
+    """A resumed run adds to the log: what the start before said, and this one does not, is not known."""
+    log = tmp_path / "server.log"
+    log.write_text(H100.format(quantization="None", weights="16 GiB"))
+    here = log_here(log)
+    with log.open("a") as file:
+        file.write(H100.format(quantization="fp8", weights="8.5 GiB").replace("Available KV", "no KV"))
+    found = read_start_up(here)
+    assert (found.precision, found.weights_gib_per_gpu, found.kv_cache_gib_per_gpu) == ("fp8", 8.5, None)
 
 
 def test_a_log_that_says_nothing_is_unknown(tmp_path: Path) -> None:
     """Another engine's words, or no log."""
-    assert log_of(tmp_path, "ready\n") == StartUp() == read_start_up(tmp_path / "none")
+    assert log_of(tmp_path, "ready\n") == StartUp() == read_start_up(log_here(tmp_path / "none"))
     assert StartUp().precision is None
     assert not list(contradictions(StartUp(), "fp8", 4))
 
