@@ -15,7 +15,8 @@ from bench import gpu, stats, steady
 from bench.bottleneck import bottleneck, kv_cache_use
 from bench.driver import load_run
 from bench.evidence import Evidence, moved
-from bench.judge import hit_rate, judge
+from bench.judge import judge
+from bench.judge_cache import hit_rate
 from bench.plan import RUN_FILE, RunFile, read_run
 from bench.records import digest
 from bench.selfcheck import Ceiling

@@ -79,6 +79,7 @@ def run_stage(
     )
     facts = {
         "workers": order.workers,
+        "api": target.api,
         "wire": "tls" if to.tls else "raw socket",
         "stamps": "kernel" if kernel_stamps and not to.tls and sys.platform == "linux" else "clock at the read",
         "plain_http_beyond_loopback": int(not to.tls and not to.loopback),

@@ -18,6 +18,7 @@ import numpy as np
 
 from bench import stats, steady
 from bench.evidence import Evidence, moved, primed_before, unknown, verdict_of, within
+from bench.judge_cache import prefix_hits
 from bench.judge_client import client_busy, client_ceiling, client_lag, clock
 from bench.judge_gpu import gpu_energy, gpu_settings, gpu_shared, gpu_throttled
 from hardware_profiles.curve import Check
@@ -35,7 +36,6 @@ TTFT_SHARE, E2E_SHARE = 0.10, 0.05
 TPOT_SHARE, TPOT_S = 0.05, 0.001
 GENERATION_S = 0.020
 """Client minus server: connection, HTTP and the way back belong to the client's side only."""
-PREFIX_SHARE = 0.02
 ERROR_SHARE = 0.01
 
 
@@ -185,39 +185,6 @@ def tokens(evidence: Evidence) -> Check:
     ours_out = int(rows.output_tokens.sum()) + primed.requests
     told = f"input {ours_in} (server {counted_in:.0f}), output {ours_out} (server {counted_out:.0f})"
     return within("tokens", abs(ours_in - counted_in) + abs(ours_out - counted_out), 0.0, told)
-
-
-def prefix_hits(evidence: Evidence) -> Check:
-    """The cache was as cold, or as warm, as asked: tokens found in it over tokens looked up."""
-    trouble, got = primed_before(evidence).trouble, hit_rate(evidence)
-    sent = evidence.records.select(~np.isnan(evidence.records.sent_s))
-    asked = float(sent.asked_cached.sum()) / max(1, int(sent.asked_input.sum()))
-    warming = f"; a request that should warm it failed ({trouble})" if trouble else ""
-    if got is None and asked:
-        told = f"asked {asked:.1%}, and nobody tells what was found in the cache{warming}"
-        return verdict_of("prefix_hits", False, told)
-    if got is None:
-        return unknown("prefix_hits", evidence.watch.pages_reason or "the server looked nothing up in its cache")
-    return within("prefix_hits", abs(asked - got), PREFIX_SHARE, f"asked {asked:.1%}, seen {got:.1%}{warming}")
-
-
-def hit_rate(evidence: Evidence) -> float | None:
-    """Tokens found in the prefix cache over tokens looked up, without the requests that warmed it.
-
-    By the server's page, else by `usage`; None where neither tells.
-    """
-    before, after = evidence.watch.before, evidence.watch.after
-    hits = queries = None
-    if before is not None and after is not None:
-        hits, queries = moved(before, after, "prefix_hits_tokens"), moved(before, after, "prefix_queries_tokens")
-    primed = primed_before(evidence).input_tokens
-    if hits is not None and queries is not None and queries > primed:
-        return hits / (queries - primed)
-    served = evidence.records.select(evidence.records.ok & (evidence.records.input_tokens > 0))
-    if not (served.cached_tokens >= 0).any():
-        return None
-    # where some requests tell, those that do not found nothing: vLLM leaves a zero out
-    return float(np.maximum(served.cached_tokens, 0).sum()) / float(served.input_tokens.sum())
 
 
 def drained(evidence: Evidence) -> Check:

@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--log", type=Path, help="write the truth here at the end (.npz)")
     parser.add_argument("--kv-tokens", type=int, default=1_000_000, help="size of the pretended KV cache")
     parser.add_argument("--prefix-cache", action="store_true", help="remember prompts by blocks of 16 tokens")
+    parser.add_argument("--template-tokens", type=int, default=0, help="what chat prompts begin with")
     parser.add_argument("--per-request-metrics", action="store_true", help="tell each request's timings, as vLLM does")
     parser.add_argument("--text", action="store_true", help="each token's text is its request's serial number")
     parser.add_argument("--key-env", help="environment variable with the key that clients must show")

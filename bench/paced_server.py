@@ -79,6 +79,7 @@ class Server(Sockets):
         """Note the request, put it into the queue, or misbehave at once."""
         prompt = " ".join(message["content"] for message in body["messages"]) if chat else body["prompt"]
         tokens = prompt.split() if isinstance(prompt, str) else prompt
+        tokens = ["template"] * (self.options.template_tokens if chat else 0) + tokens
         stream.serial = self.log.request(stream.first_ns, tokens)
         stream.body, stream.fault = body, self.fault_of(body["model"], stream.serial)
         stream.tokens = body.get("max_completion_tokens") or body.get("max_tokens", 16)
@@ -221,8 +222,8 @@ class Server(Sockets):
                 self.send(stream, part)
         fault = stream.fault
         if self.options.prefix_cache:  # what it said is cached too, but for the last token, which was never read back
-            ids = [number % self.law.merge for number in range(stream.tokens - 1)]
-            self.hit([*stream.said, *ids])
+            chat = "messages" in stream.body  # whose template writes an answer back as it was
+            self.hit([*stream.said, *("x" if chat else k % self.law.merge for k in range(stream.tokens - 1))])
         self.leave(stream, "length")
         if fault in ("eof", "noterm"):
             self.close(stream)

@@ -184,6 +184,9 @@ def test_a_chat_carries_what_was_said_too(url: str, tmp_path: Path) -> None:
     new = plan(asked).input_tokens[first.request]
     said = np.concatenate(([0], np.cumsum(first.output_tokens)[:-1]))
     assert np.array_equal(first.input_tokens, np.cumsum(new) + said)
+    # the template writes an answer back as it was, so the cache holds more than our own words
+    assert first.cached_tokens[0] == 0
+    assert (first.cached_tokens[1:] > first.asked_cached[1:]).all()
 
 
 def test_a_conversation_needs_token_ids_or_chat(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def log_of(folder: Path, error: str) -> ServerLog:
                 "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
                 "RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried to allocate 25600000000 bytes.",
                 "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`.",
-                "ValueError: (16.00 GiB KV cache is needed, which is larger than the available KV cache memory (9.1 GiB)",
+                "ValueError: (16.00 GiB KV cache is needed, which is larger than the available KV cache memory (9 GiB)",
                 "ValueError: Free memory on device cuda:0 (3.1/79.2 GiB) on startup is less than desired GPU memory",
             )
         ),
