@@ -37,6 +37,7 @@ FORMS = {
     "nousage": "tells no usage",
     "reasoning": "sends half of the tokens as reasoning (chat)",
     "parts": "sends half of the tokens as thinking, all in typed parts (chat)",
+    "hidden": "counts half of the tokens as reasoning, and sends none of it",
     "tools": "sends tool-call deltas (chat)",
     "crlf": "ends events with CR LF CR LF",
     "ping": "mixes SSE comments between the events",
@@ -132,7 +133,7 @@ def usage(stream: Stream, *, cached: bool, timings: bool) -> dict[str, Any]:
     told["total_tokens"] = stream.input_tokens + stream.sent_tokens
     if cached:
         told["prompt_tokens_details"] = {"cached_tokens": stream.cached_tokens}
-    if stream.fault == "reasoning":
+    if stream.fault in ("reasoning", "hidden"):
         told["completion_tokens_details"] = {"reasoning_tokens": stream.tokens // 2}
     if not timings:
         return {"usage": told}

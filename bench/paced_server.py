@@ -164,9 +164,12 @@ class Server(Sockets):
             chunk = formed(stream, chunk, count, text=self.options.text)
         if not stream.sent_tokens:
             stream.first = time.monotonic()
+        reasons = fault == "hidden" and stream.sent_tokens < stream.tokens // 2
         stream.sent_tokens += count
         before = time.time_ns()
-        if fault == "split":
+        if reasons:
+            pass
+        elif fault == "split":
             self.send_split(stream, chunk)
         elif fault == "length":
             stream.chunk = chunk

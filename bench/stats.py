@@ -3,7 +3,8 @@
 Definitions (seconds)
     TTFT = first token's arrival - send                    open loop: from the scheduled moment
     E2E  = last token's arrival - send                     open loop: from the scheduled moment
-    TPOT = (E2E - TTFT) / (output tokens - 1)              one per request, none for a single token
+    TPOT = (E2E - TTFT) / (output tokens - 1)              one per request, none for a single token; reasoning that
+                                                           was counted and never streamed is no part of its tokens
     chunk gap = time between two arrivals of tokens on one stream (what some tools call ITL)
 
 How sure each number is: `bench.sure`.
@@ -73,9 +74,16 @@ def e2e_s(records: Records, *, scheduled: bool = False) -> Floats:
 
 def tpot_s(records: Records) -> Floats:
     """TPOT per row; NaN for a single token, and where the number of tokens is unknown."""
-    more = np.where(records.output_tokens > 1, records.output_tokens - 1, 1)
-    known = records.output_tokens > 1
+    streamed = records.output_tokens - _hidden_tokens(records)
+    more = np.where(streamed > 1, streamed - 1, 1)
+    known = streamed > 1
     return np.where(known, np.maximum(records.last_token_s - records.first_token_s, 0.0) / more, math.nan)
+
+
+def _hidden_tokens(records: Records) -> NDArray[np.int64]:
+    """Reasoning tokens that `usage` counts and nobody saw: what came first was visible already."""
+    unseen = records.first_visible_s <= records.first_token_s
+    return np.where(unseen, np.maximum(records.reasoning_tokens, 0), 0)
 
 
 def chunk_gaps_s(records: Records) -> Floats:

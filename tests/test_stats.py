@@ -54,6 +54,24 @@ def test_open_loop_counts_from_the_scheduled_moment() -> None:
     assert stats.tpot_s(records).tolist() == [0.5]
 
 
+@pytest.mark.parametrize(
+    ("changes", "tpot_s"),
+    [
+        # five tokens in two seconds, two of them reasoning: streamed first
+        ({"reasoning_tokens": 2, "first_visible_s": 2.5}, 0.5),
+        # never streamed: two seconds for three tokens
+        ({"reasoning_tokens": 2, "first_visible_s": 1.5}, 1.0),
+        # all but one never streamed
+        ({"reasoning_tokens": 4, "first_visible_s": 1.5}, math.nan),
+        # nobody told
+        ({"reasoning_tokens": -1, "first_visible_s": 1.5}, 0.5),
+    ],
+)
+def test_hidden_reasoning_is_no_part_of_the_pace(changes: dict[str, float], tpot_s: float) -> None:
+    """Tokens that `usage` counts and the stream never had would make the pace look many times faster."""
+    assert stats.tpot_s(made(ONE | changes)) == pytest.approx([tpot_s], nan_ok=True)
+
+
 def test_a_single_token_has_no_tpot() -> None:
     """Nor has a request whose tokens nobody counted."""
     records = made(ONE | {"tokens": 1}, ONE | {"output_tokens": -1})

@@ -19,10 +19,11 @@ import numpy as np
 import orjson
 import pytest
 
-from bench import wire
+from bench import stats, wire
 from bench.decode import Reply, decode, peek, to_row
 from bench.endpoint import Endpoint, endpoint
 from bench.paced import FAULTS, FORMS, Law, paced
+from bench.records import from_rows
 from hardware_profiles.faults import InputError
 
 LAW = Law(ttft_s=0.02, tpot_s=0.004)
@@ -119,7 +120,7 @@ def test_each_form_of_a_stream_is_read_alike(url: str, form: str, chat: bool) ->
     """However an honest server cuts, frames or mixes its stream, all tokens are seen, and counted by its usage."""
     reply = ask(url, f"fault:{form}" if form else "paced", chat=chat).reply
     assert (reply.status, reply.error) == ("ok", "")
-    assert len(reply.chunk_ns) == TOKENS
+    assert len(reply.chunk_ns) == (TOKENS - TOKENS // 2 if form == "hidden" else TOKENS)
     assert reply.input_tokens == (-1 if form == "nousage" else 3 if chat else 100)
     # without usage only token ids could tell, and chat has none here
     assert reply.output_tokens == (-1 if form == "nousage" and chat else TOKENS)
@@ -141,6 +142,15 @@ def test_reasoning_counts_but_is_not_visible(url: str) -> None:
         assert told.visible_ns == told.chunk_ns[TOKENS // 2]
     plain = ask(url, chat=True).reply
     assert plain.visible_ns == plain.chunk_ns[0]
+
+
+@pytest.mark.parametrize("form", ["reasoning", "hidden"])
+def test_tpot_is_the_pace_of_what_was_streamed(url: str, form: str) -> None:
+    """Reasoning that is streamed is part of the pace; what is only counted is not, and the law's pace is found."""
+    row, chunks = to_row(ask(url, f"fault:{form}", chat=True).kept, 0)
+    assert (row["output_tokens"], row["reasoning_tokens"]) == (TOKENS, TOKENS // 2)
+    tpot_s = stats.tpot_s(from_rows([{"request": 0, "worker": 0} | row], [chunks]))
+    assert tpot_s == pytest.approx(LAW.tpot_s, rel=0.25)
 
 
 def test_several_tokens_in_a_chunk_are_counted_by_usage() -> None:
