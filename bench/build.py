@@ -96,6 +96,7 @@ def gather(folder: Path, watch: Watch) -> Evidence:
         client=done.client,
         watch=watch,
         ceiling=_ceiling(folder),
+        ended=done.ended,
     )
 
 
@@ -120,6 +121,7 @@ def point_of(evidence: Evidence, *, before: Point | None) -> Point:
             "energy_j_per_output_token": per_token_j,
             "bottleneck": bottleneck(evidence, checks, saturated=saturated),
             "checks": checks,
+            "ended": evidence.ended,
         }
     )
 

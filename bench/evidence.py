@@ -13,7 +13,7 @@ from bench.schedule import Stage
 from bench.scrape import Snapshot
 from bench.selfcheck import Ceiling
 from bench.watch import Watch
-from hardware_profiles.curve import Check, Verdict
+from hardware_profiles.curve import Check, Ended, Verdict
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Evidence:
     client: dict[str, str | float | int | None]
     watch: Watch
     ceiling: Ceiling | None
+    ended: Ended | None = None
 
     @property
     def windowed(self) -> Records:

@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue
 
 from bench.records import Records
 from bench.schedule import Stage
-from hardware_profiles.curve import Positive, Value
+from hardware_profiles.curve import Ended, Positive, Value
 from hardware_profiles.faults import Fault, InputError
 
 PRIMED = ("primed_requests", "primed_input_tokens", "primed_ttft_s", "primed_e2e_s")
@@ -129,6 +129,14 @@ class StageRun:
     over the requests sent before the zero to put shared prefixes into the cache (`PRIMED`; one output token each)."""
     conditions: dict[str, Any] = field(default_factory=dict)
     """What the caller gave to be stored."""
+
+    @property
+    def ended(self) -> Ended:
+        """How it ended, as its point says it."""
+        awaited = (self.tpot_width,) if self.stage.mode == "open" else (self.throughput_width, self.tpot_width)
+        known = [width for width in awaited if width is not None]
+        width = max(known) if len(known) == len(awaited) else None
+        return Ended(why=self.stopped, asked_width=self.stage.width, width=width)
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hardware_profiles.curve import Curve, Estimate, Point, Shape, Statistic, write_text
+from hardware_profiles.curve import Curve, Ended, Estimate, Point, Shape, Statistic, write_text
 from hardware_profiles.faults import Fault, InputError, printable
 from hardware_profiles.slo import Slo, attainment
 
@@ -37,6 +37,7 @@ COLUMNS = (
     "hit",
     "W",
     "J/tok",
+    "ended",
     "checks",
 )
 
@@ -89,6 +90,7 @@ def point_row(point: Point) -> tuple[str, ...]:
         _number(point.prefix_hit_rate, ".0%"),
         _number(point.power_w, ".0f"),
         _number(point.energy_j_per_output_token, ".3g"),
+        early_end(point.ended),
         verdicts(point),
     )
 
@@ -96,6 +98,17 @@ def point_row(point: Point) -> tuple[str, ...]:
 def typical(estimates: dict[Statistic, Estimate]) -> Estimate | None:
     """The median; where a source states something else, that."""
     return estimates.get("p50") or estimates.get("mean") or estimates.get("unstated")
+
+
+def early_end(ended: Ended | None) -> str:
+    """What a reader must know of a stage's end: the cap came before the width asked for, or nearly everything failed.
+
+    >>> early_end(Ended(why="cap", asked_width=0.05, width=0.08))
+    'at cap, ±8%'
+    """
+    if ended is not None and ended.unsettled:
+        return "at cap" if ended.width is None else f"at cap, ±{ended.width:.0%}"
+    return "failing" if ended is not None and ended.why == "failing" else ""
 
 
 def verdicts(point: Point) -> str:

@@ -8,6 +8,7 @@ Format history
         (2026-11-21): `host_memory_gib`, `weights_gib_per_gpu` and `kv_cache_gib_per_gpu` of the conditions. They take
         the place of `memory_gib`, which is read and dropped: on a GPU it was what vLLM had reserved. `throughput_per_s`
         of measured points counts a request by the share of its tokens in the window; before, at its end.
+        (2026-11-28): `ended` of a point; None in what was written before it.
 
 Rules that every reader and writer may rely on
 * One unit per quantity, in its name: seconds, tokens, requests per second, watts, joules. The unknown is None.
@@ -90,6 +91,28 @@ class Sample(Value):
     e2e_s: NonNegative
 
 
+class Ended(Value):
+    """Why a stage's load ended, and how well its numbers were known when it did.
+
+    A width is a half-width of a 95 % interval as a share of its value: the wider of throughput's and median TPOT's, in
+    an open loop TPOT's.
+    """
+
+    why: Literal["narrow", "cap", "exhausted", "asked", "failing"]
+    """Known as well as asked; the cap came first; the trace was over; somebody said so; nearly everything failed."""
+    asked_width: Positive | None = None
+    """At which it would have ended; None: nothing but its cap should end it."""
+    width: NonNegative | None = None
+    """None while too little was served to tell."""
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the cap came before the width asked for."""
+        if self.why != "cap" or self.asked_width is None:
+            return False
+        return self.width is None or self.width > self.asked_width
+
+
 class Point(Value):
     """What was seen at one load or offered rate, for the whole deployment (all its GPUs together)."""
 
@@ -122,6 +145,7 @@ class Point(Value):
     energy_j_per_output_token: Positive | None = None
     bottleneck: Literal["kv_cache", "compute", "queue", "client", "power", "unknown"] | None = None
     checks: tuple[Check, ...] = ()
+    ended: Ended | None = None
 
     @model_validator(mode="after")
     def _mode_has_its_load(self) -> Self:

@@ -132,6 +132,8 @@ def test_the_curve_is_the_law(done: Place) -> None:
         assert (point.shape.input_tokens, point.shape.output_tokens) == (100, OUTPUT)
         assert (point.completed or 0) > 5
         assert point.failed == 0
+        assert point.ended is not None
+        assert (point.ended.why, point.ended.unsettled) == ("cap", False), "no width was asked for"
 
 
 def test_both_sides_agree(done: Place) -> None:

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bench.paced import Law, paced
 from bench.prompts import Fixed, Range
 from bench.records import digest
 from bench.schedule import Arrivals, Stage, plan
+from hardware_profiles.curve import Ended
 from hardware_profiles.faults import InputError
 from tests.locusts import locusts
 
@@ -204,4 +206,9 @@ def test_a_stage_stops_when_it_knows_enough(url: str, tmp_path: Path) -> None:
     assert run.throughput_width is not None
     assert run.tpot_width is not None
     assert max(run.throughput_width, run.tpot_width) <= 0.2
+    width = max(run.throughput_width, run.tpot_width)
+    assert run.ended == Ended(why="narrow", asked_width=0.2, width=width)
+    # an open loop waits for TPOT only, which is known as nearly as it was asked
+    opened = replace(run, stage=stage(mode="open", rate_per_s=9.0, width=0.2), stopped="cap", throughput_width=0.9)
+    assert (opened.ended.width, opened.ended.unsettled) == (run.tpot_width, False)
     assert run.load_s >= least_load_s("closed", 0.5, float(np.median(stats.e2e_s(run.records))))

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench.compare import common_levels, comparison_table, difference
 from bench.show import curve_table, knee_lines, library_table, point_row, write_plot
-from hardware_profiles.curve import Check, Conditions, Curve, Estimate, Gpu, Point, Sample, Shape
+from hardware_profiles.curve import Check, Conditions, Curve, Ended, Estimate, Gpu, Point, Sample, Shape
 from hardware_profiles.faults import InputError
 from hardware_profiles.slo import Slo
 
@@ -62,14 +62,34 @@ def printed(renderable: Any) -> str:
 def test_a_curve_is_a_table() -> None:
     """A row a point; intervals as half-widths; the unknown is empty; the marked point says what failed and why."""
     assert [point_row(each) for each in TWO.points] == [
-        ("1", "0.5", "128", "100 ±20%", "200", "12.5", "20", "", "", "", "", "1 of 1 pass"),
-        ("2", "1", "256", "100 ±20%", "200", "12.5", "20", "", "", "", "", "FAIL: client_busy (client)"),
-        ("1.5/s", "2", "512", "", "", "", "", "50%", "", "651", "", "1 of 1 pass"),
+        ("1", "0.5", "128", "100 ±20%", "200", "12.5", "20", "", "", "", "", "", "1 of 1 pass"),
+        ("2", "1", "256", "100 ±20%", "200", "12.5", "20", "", "", "", "", "", "FAIL: client_busy (client)"),
+        ("1.5/s", "2", "512", "", "", "", "", "50%", "", "651", "", "", "1 of 1 pass"),
     ]
     lines = printed(curve_table(TWO)).splitlines()
     header = next(line for line in lines if "req/s" in line)
     assert header.split() == ["load", "req/s", "tok/s", "TTFT", "ms", "p95", "TPOT", "ms", "p95", "KV", "W", "checks"]
     assert "failed at 2: client_busy: the busiest client process used 99% of a core" in lines
+
+
+@pytest.mark.parametrize(
+    ("ended", "told"),
+    [
+        # the cap came first; where too little was served nobody knows how well
+        (Ended(why="cap", asked_width=0.05, width=0.09), "at cap, ±9%"),
+        (Ended(why="cap", asked_width=0.05), "at cap"),
+        # the cap is what was asked for; or the width was there as it came
+        (Ended(why="cap", width=0.09), ""),
+        (Ended(why="cap", asked_width=0.05, width=0.05), ""),
+        (Ended(why="narrow", asked_width=0.05, width=0.04), ""),
+        (Ended(why="failing"), "failing"),
+        (None, ""),
+    ],
+)
+def test_a_stage_that_its_cap_ended_says_so(ended: Ended | None, told: str) -> None:
+    """In a column of its own, which is there where a point has something to say."""
+    assert point_row(point(1, ended=ended))[-2] == told
+    assert (" ended " in printed(curve_table(curve(point(1, ended=ended), point(2))))) is bool(told)
 
 
 def test_names_from_a_file_steer_nothing() -> None:
