@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 
 from bench import stats
 from bench.bottleneck import bottleneck
-from bench.build import gather, point_of
+from bench.build import gather, point_of, points_of
 from bench.driver import Target, run_stage
 from bench.evidence import Evidence
 from bench.gpu import Reading
@@ -604,3 +605,27 @@ def test_what_held_a_point_back(evidence: Callable[[], Evidence], saturated: boo
     """The client first, then the queue or the KV cache behind it, then power, else compute."""
     found = evidence()
     assert bottleneck(found, judge(found), saturated=saturated) == expected
+
+
+def level(load: int, keep: Callable[[int], bool], **changes: Any) -> Evidence:
+    """A stage at `load` that served the requests of these numbers."""
+    made = records()
+    stage = STAGE.model_copy(update={"load": load} | changes)
+    return replace(SOUND, stage=stage, records=made.select(np.array([keep(int(n)) for n in made.request])))
+
+
+def test_a_level_that_gives_little_more_is_saturated() -> None:
+    """+50 % and then +2 %: the third level is held back, by compute; another shape's first level has none before it."""
+    fewest, fewer, full = (lambda n: n % 50 > 0 and n % 3 > 0), (lambda n: n % 50 > 0), (lambda _: True)
+    longer = {"shape": Fixed(input_tokens=200, output_tokens=TOKENS)}
+    points = points_of([level(1, fewest), level(2, fewer), level(4, full), level(1, fewer, **longer)])
+    gained = [after.throughput_per_s / before.throughput_per_s for before, after in itertools.pairwise(points)]
+    assert gained[:2] == pytest.approx([1.5, 1.02], rel=0.01)
+    assert gained[2] < 1, "by this it would be saturated"
+    assert [point.bottleneck for point in points] == [None, None, "compute", None]
+
+
+def test_an_open_loop_is_not_saturated_by_its_neighbours() -> None:
+    """A rate offers what it offers: two rates with the same throughput show no limit."""
+    opened = replace(SOUND, stage=OPEN)
+    assert [point.bottleneck for point in points_of([opened, opened])] == [None, None]
