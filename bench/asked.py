@@ -25,7 +25,7 @@ from bench.together import LOOPBACK, tensor_parallel, unlike_faults
 from hardware_profiles.facts import gpus
 from hardware_profiles.faults import Fault, InputError
 from hardware_profiles.names import CPU, gpu_name
-from hardware_profiles.slo import DEFAULT_SLO
+from hardware_profiles.slo import DEFAULT_SLO, Slo
 
 Result = TypeVar("Result")
 TINY_WINDOW = 4096
@@ -114,8 +114,16 @@ def make_plan(asked: Asked, folder: Path, cores: Sequence[int]) -> tuple[RunPlan
     try:
         plan = RunPlan.model_validate({**told, **load, **_plain(asked)})
     except ValidationError as error:
-        raise InputError(*(_fault(detail) for detail in error.errors(include_url=False))) from None
+        raise _faults(error, "bench run") from None
     return plan, model.make
+
+
+def slo_asked(**limits: float | None) -> Slo:
+    """An SLO whose limits were typed."""
+    try:
+        return Slo.model_validate(limits)
+    except ValidationError as error:
+        raise _faults(error, "bench show") from None
 
 
 def _typed_loads(asked: Asked) -> dict[str, Callable[[], object]]:
@@ -261,9 +269,14 @@ _OPTIONS = {
 }
 
 
-def _fault(detail: Any) -> Fault:
+def _faults(error: ValidationError, command: str) -> InputError:
+    """Every option that is wrong, by the name that it was typed with."""
+    return InputError(*(_fault(detail, command) for detail in error.errors(include_url=False)))
+
+
+def _fault(detail: Any, command: str) -> Fault:
     value = detail["input"] if isinstance(detail["input"], str | int | float) else None
     field = str(detail["loc"][-1]) if detail["loc"] else ""
     option = _OPTIONS.get(field, "--" + field.removesuffix("_s").replace("_", "-"))
     what = detail["msg"].removeprefix("Value error, ")
-    return Fault(what, "see `bench run --help`", column=option, value=None if value is None else str(value))
+    return Fault(what, f"see `{command} --help`", column=option, value=None if value is None else str(value))

@@ -172,24 +172,26 @@ def selfcheck(
 def show(
     curve: CurveFile,
     plot: Annotated[Path | None, typer.Option(help="Also draw it: FILE.png, .svg or .html.")] = None,
-    ttft: Annotated[
-        float | None, typer.Option(help="SLO whose knee is told and drawn: seconds to the first token.")
-    ] = None,
+    ttft: Annotated[float | None, typer.Option(help="SLO whose knee is told: seconds to the first token.")] = None,
     tpot: Annotated[float | None, typer.Option(help="The same: seconds per further token.")] = None,
+    e2e: Annotated[float | None, typer.Option(help="The same: seconds to the last token.")] = None,
+    attainment: Annotated[float, typer.Option(help="The same: share of requests that meets all limits.")] = 0.95,
 ) -> None:
     """Show a curve as a table, and as a picture."""
     from rich.console import Console
 
-    from bench.show import curve_table, knee_lines, write_plot
+    from bench.asked import slo_asked
+    from bench.plot import write_plot
+    from bench.show import curve_table, knee_lines
     from hardware_profiles.curve import read_curve
-    from hardware_profiles.slo import Slo
 
+    slo = slo_asked(ttft_s=ttft, tpot_s=tpot, e2e_s=e2e, attainment=attainment)
     found = read_curve(curve)
     Console().print(curve_table(found))
-    for line in knee_lines(found, Slo(ttft_s=ttft, tpot_s=tpot)) if ttft or tpot else ():
+    for line in knee_lines(found, slo) if slo.limits else ():
         typer.echo(line)
     if plot is not None:
-        write_plot(found, plot, ttft_s=ttft, tpot_s=tpot)
+        write_plot(found, plot, slo)
         typer.echo(f"drawn: {plot}")
 
 

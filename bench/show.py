@@ -1,28 +1,23 @@
-"""Tables and plots of curves, all from the `Curve` value that the file holds.
+"""Tables of curves, all from the `Curve` value that the file holds.
 
 A table row is one point: its load, what it served, TTFT and TPOT, and what the checks said. Latencies are medians in
 milliseconds (for a published point whatever its source states), with the 95 % interval where the curve has one; a
-column without a number is left out. The plot shows throughput against load, and TPOT and TTFT
-against throughput with the SLO's limits, dotted at the load up to which 95 % met them (the knee); shapes have their own
-colour, marked points are hollow, and squares are open-loop stages (p95).
+column without a number is left out.
 """
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections import deque
-from html import escape as html_escape
-from pathlib import Path
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hardware_profiles.curve import Curve, Ended, Estimate, Point, Shape, Statistic, write_text
-from hardware_profiles.faults import Fault, InputError, printable
+from hardware_profiles.curve import Curve, Ended, Estimate, Point, Shape, Statistic
+from hardware_profiles.faults import printable
 from hardware_profiles.slo import Slo, attainment
 
 COLUMNS = (
@@ -65,7 +60,7 @@ def points_table(points: list[Point]) -> Table:
     """The points of one shape."""
     rows = [point_row(point) for point in points]
     told = [number for number in range(len(COLUMNS)) if any(row[number] for row in rows)]
-    title = f"{_shape_text(points[0].shape)} tokens"
+    title = f"{shape_text(points[0].shape)} tokens"
     table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number in told:
         column = COLUMNS[number]
@@ -150,7 +145,7 @@ def knee_lines(curve: Curve, slo: Slo) -> list[str]:
         told = [f"load {closed.load:g} ({closed.output_tokens_per_s:.4g} tok/s)"] if closed else []
         told += [f"{opened.offered_rate_per_s:g} requests/s" if opened.offered_rate_per_s else ""] if opened else []
         where = " and ".join(told) or "no load that was measured"
-        lines.append(f"{_shape_text(shape)}: {slo.attainment:.0%} within {limits} up to {where}")
+        lines.append(f"{shape_text(shape)}: {slo.attainment:.0%} within {limits} up to {where}")
     return lines
 
 
@@ -159,86 +154,12 @@ def shapes(curve: Curve) -> list[Shape]:
     return list(dict.fromkeys(point.shape for point in curve.points))
 
 
-def write_plot(curve: Curve, path: Path, *, ttft_s: float | None = None, tpot_s: float | None = None) -> None:
-    """Write a PNG, SVG or self-contained HTML, told by the ending."""
-    kind = path.suffix.lower()
-    if kind == ".html":
-        svg = _plot(curve, "svg", ttft_s, tpot_s).decode()
-        console = Console(record=True, width=160, file=io.StringIO())
-        console.print(curve_table(curve))
-        table = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
-        title = html_escape(printable(f"{curve.model} on {curve.gpu.name}"))
-        body = f"<h1>{title}</h1>\n{svg[svg.index('<svg') :]}\n{table}"
-        write_text(
-            path, f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>\n{body}\n</html>\n'
-        )
-    elif kind == ".svg":
-        write_text(path, _plot(curve, "svg", ttft_s, tpot_s).decode())
-    elif kind == ".png":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_plot(curve, "png", ttft_s, tpot_s))
-    else:
-        raise InputError(
-            Fault("not a kind of picture", "end it in .png, .svg or .html", column="--plot", value=str(path))
-        )
-
-
-def _plot(curve: Curve, kind: str, ttft_s: float | None, tpot_s: float | None) -> bytes:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({"svg.hashsalt": "spillway", "font.size": 9, "text.parse_math": False}):
-        figure = Figure(figsize=(12, 4), layout="constrained")
-        axes = figure.subplots(1, 3)
-        for number, shape in enumerate(shapes(curve)):
-            _draw(axes, [point for point in curve.points if point.shape == shape], f"C{number % 10}")
-        for axis, limit in ((axes[1], tpot_s), (axes[2], ttft_s)):
-            if limit is not None:
-                axis.axhline(limit * 1e3, color="black", linestyle="--", linewidth=0.8, label="SLO")
-        for number, (_, knee, _) in enumerate(knees(curve, Slo(ttft_s=ttft_s, tpot_s=tpot_s))):
-            if knee is not None and (ttft_s or tpot_s):
-                axes[0].axvline(knee.load, color=f"C{number % 10}", linestyle=":", linewidth=1)
-        for axis, x, y in zip(axes, ("load (requests in flight)", *["output tokens/s"] * 2), _Y_AXES, strict=True):
-            axis.set(xlabel=x, ylabel=y, ylim=(0, None))
-            axis.grid(alpha=0.3)
-        axes[0].legend(title="input/output tokens")
-        figure.suptitle(printable(f"{curve.model} on {curve.gpu.count} x {curve.gpu.name} ({curve.kind})"))
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-        return buffer.getvalue()
-
-
-_Y_AXES = ("output tokens/s", "TPOT, ms (median, p95 dotted)", "TTFT, ms (median, p95 dotted)")
-
-
-def _draw(axes: list, points: list[Point], colour: str) -> None:  # type: ignore[type-arg]  # matplotlib ships no element type
-    closed = [point for point in points if point.mode == "closed"]
-    opened = [point for point in points if point.mode == "open"]
-    label = _shape_text(points[0].shape)
-    axes[0].plot([p.load for p in closed], [p.output_tokens_per_s for p in closed], color=colour, label=label)
-    axes[0].set_xscale("log", base=2)
-    axes[0].xaxis.set_major_formatter("{x:g}")
-    for point in closed:
-        face = colour if point.usable else "none"
-        axes[0].plot(point.load, point.output_tokens_per_s, "o", color=colour, markerfacecolor=face)
-    for axis, name in ((axes[1], "tpot_s"), (axes[2], "ttft_s")):
-        latencies = [getattr(p, name) for p in closed]
-        for picked, style in ((map(typical, latencies), "-o"), ((each.get("p95") for each in latencies), ":")):
-            seen = [(p.output_tokens_per_s, estimate) for p, estimate in zip(closed, picked, strict=True)]
-            known = [(x, estimate.value * 1e3) for x, estimate in seen if estimate is not None]
-            axis.plot(*zip(*known, strict=True), style, color=colour) if known else None
-        for point in opened:
-            estimate = getattr(point, name).get("p95")
-            if estimate is not None:
-                face = colour if point.usable else "none"
-                axis.plot(point.output_tokens_per_s, estimate.value * 1e3, "s", color=colour, markerfacecolor=face)
-
-
 def _load(point: Point) -> str:
     return f"{point.load:g}" if point.load is not None else f"{point.offered_rate_per_s:g}/s"
 
 
-def _shape_text(shape: Shape) -> str:
+def shape_text(shape: Shape) -> str:
+    """Input (and what of it was cached) and output tokens."""
     cached = f" ({shape.cached_tokens:.0f} cached)" if shape.cached_tokens else ""
     return f"{shape.input_tokens:.0f}{cached}/{shape.output_tokens:.0f}"
 

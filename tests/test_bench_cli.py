@@ -80,6 +80,14 @@ def test_every_command_explains_itself(command: str, tmp_path: Path) -> None:
             "error: no.json: cannot be read (No such file or directory). Remedy: check the path and its permissions.\n",
         ),
         (
+            ("show", "no.json", "--ttft", "-1", "--attainment", "1.5"),
+            (
+                "error: column '--ttft', value '-1.0': Input should be greater than 0. Remedy: see `bench show --help`."
+                "\nerror: column '--attainment', value '1.5': Input should be less than or equal to 1. Remedy: see "
+                "`bench show --help`.\n"
+            ),
+        ),
+        (
             ("recompute", "nowhere"),
             (
                 "error: nowhere/run.json: cannot be read (No such file or directory). Remedy: name the folder of a "

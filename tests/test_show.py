@@ -1,17 +1,15 @@
-"""Tables, pictures and comparisons come from the curve and nothing else."""
+"""Tables and comparisons come from the curve and nothing else."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from bench.compare import common_levels, comparison_table, difference
-from bench.show import curve_table, knee_lines, library_table, point_row, write_plot
+from bench.show import curve_table, knee_lines, library_table, point_row
 from hardware_profiles.curve import Check, Conditions, Curve, Ended, Estimate, Gpu, Point, Sample, Shape
-from hardware_profiles.faults import InputError
 from hardware_profiles.slo import Slo
 
 SHAPE = Shape(input_tokens=1024, output_tokens=256)
@@ -29,6 +27,10 @@ def point(size: float, **changes: Any) -> Point:
         "checks": (Check(name="errors", verdict="pass", reason="none"),),
     }
     return Point(**(facts | changes))
+
+
+def sampled(size: float, ttft_s: float, **changes: Any) -> Point:
+    return point(size, sample=(Sample(ttft_s=ttft_s, tpot_s=0.01, e2e_s=1.0),) * 40, **changes)
 
 
 def curve(*points: Point, **changes: Any) -> Curve:
@@ -100,30 +102,6 @@ def test_names_from_a_file_steer_nothing() -> None:
     assert "[bold]model\\x1b[2J" in printed(library_table((TWO,)))
 
 
-@pytest.mark.parametrize("ending", ["png", "svg", "html"])
-def test_pictures(tmp_path: Path, ending: str) -> None:
-    """Each kind is written whole, the same bytes every time, and HTML is self-contained with names escaped."""
-    path = tmp_path / f"curve.{ending}"
-    write_plot(TWO, path, ttft_s=0.5, tpot_s=0.03)
-    first = path.read_bytes()
-    write_plot(TWO, path, ttft_s=0.5, tpot_s=0.03)
-    assert path.read_bytes() == first
-    assert first[:4] in (b"\x89PNG", b"<?xm", b"<!do")
-    if ending == "html":
-        text = first.decode()
-        assert "<h1>a&lt;b&gt;[bold]model" in text
-        assert "src=" not in text
-        assert "a<b>" not in text
-
-
-def test_a_picture_of_no_kind_is_a_fault(tmp_path: Path) -> None:
-    """The ending tells the kind."""
-    with pytest.raises(InputError) as caught:
-        write_plot(TWO, tmp_path / "curve.pdf")
-    assert caught.value.faults[0].remedy == "end it in .png, .svg or .html"
-    assert not list(tmp_path.iterdir())
-
-
 def estimate(value: float, half: float | None) -> Estimate:
     return Estimate(value=value) if half is None else Estimate(value=value, low=value - half, high=value + half)
 
@@ -179,9 +157,6 @@ def test_throughput_is_compared_by_its_interval() -> None:
 def test_the_knee_of_an_slo() -> None:
     """Up to the highest load and rate below which nothing misses; a marked point and what lies beyond a miss do not
     count; without single requests it is unknown."""
-
-    def sampled(size: float, ttft_s: float, **changes: Any) -> Point:
-        return point(size, sample=(Sample(ttft_s=ttft_s, tpot_s=0.01, e2e_s=1.0),) * 40, **changes)
 
     opened = {"mode": "open", "load": None, "offered_rate_per_s": 1.5}
     points = (sampled(1, 0.1), sampled(2, 0.1), sampled(4, 0.6), sampled(8, 0.1), sampled(3, 0.2, **opened))
