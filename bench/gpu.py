@@ -7,7 +7,7 @@ shared GPU must say so. How: NVML through `nvidia-ml-py`, imported when first as
 up, the slowest clock and the union of the throttle reasons are kept.
 
 Inside a container NVML may number processes as the host does, so ours are those that were not there before the server
-started and are when it is ready; every other one is foreign.
+started and are when it is ready (no two start on one GPU at once: `alone.py`); every other one is foreign.
 """
 
 from __future__ import annotations
@@ -72,6 +72,11 @@ class Driver:
             )
             for handle in self._handles
         )
+
+    def ids(self) -> tuple[str, ...]:
+        """What tells each from every other GPU, wherever it is; one that does not tell is left out."""
+        told = (self._of(self._nvml.nvmlDeviceGetUUID, handle) for handle in self._handles)
+        return tuple(_text(uuid) for uuid in told if uuid is not None)
 
     def read(self, clock: Callable[[], float] = time.time) -> Reading:
         """How they are now."""

@@ -24,6 +24,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bench.alone import alone
 from bench.asked import Asked, bind_warning, endpoint_warning, split_cores
 from bench.driver import Progress
 from bench.length import RAMP_E2E, SPARE, STAGE_S, Mode, least_load_s
@@ -31,7 +32,7 @@ from bench.order import parse_address
 from bench.plan import RunPlan, default_shapes, machine_id, read_run
 from bench.prompts import ShapeLaw, Trace, draw
 from bench.remote import work
-from bench.run import Result, client_known, execute, resume, start, state_folder
+from bench.run import Result, client_known, execute, resume, started, state_folder
 from bench.schedule import Stage
 from bench.selfcheck import Kind, find_ceiling
 from bench.show import COLUMNS, curve_table, point_row, points_table
@@ -216,9 +217,9 @@ def duration(seconds: float) -> str:
 
 def run_live(asked: Asked, raw: Path | None, out: Path, *, fresh: bool) -> None:
     """`bench run`."""
-    plan, folder = start(asked, raw, fresh=fresh)
-    notes = (*plan.notes, up_front(plan), endpoint_warning(plan.target.url), bind_warning(plan), _unknown_client(plan))
-    _live(folder, plan, lambda events: execute(plan, folder, out, events), notes)
+    with started(asked, raw, fresh=fresh) as (plan, folder):
+        said = up_front(plan), endpoint_warning(plan.target.url), bind_warning(plan), _unknown_client(plan)
+        _live(folder, plan, lambda events: execute(plan, folder, out, events), (*plan.notes, *said))
 
 
 def _unknown_client(plan: RunPlan) -> str | None:
@@ -293,7 +294,8 @@ def selfcheck_live(*, workers: int, error_s: float, quick: bool, cpu: bool) -> N
         console.print(Text(f"{streams:5d} streams: {errors}"))
 
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    ceiling = find_ceiling(state, kind, now=now, error_s=error_s, quick=quick, cores=cores, on_level=level)
+    with alone(state, "two would load each other's client: wait until it has ended"):
+        ceiling = find_ceiling(state, kind, now=now, error_s=error_s, quick=quick, cores=cores, on_level=level)
     least = "at least " if ceiling.capped else ""
     held = f"{least}{ceiling.streams} streams and {ceiling.events_per_s:.0f} events/s"
     console.print(Text(f"with {workers} workers this client holds {held} within {error_s * 1e3:g} ms"))

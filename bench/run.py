@@ -11,12 +11,13 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.alone import alone
 from bench.asked import Asked, make_plan
 from bench.build import CEILING_FILE, curve_of
 from bench.gpu import Driver, open_driver
@@ -34,6 +35,7 @@ from hardware_profiles.names import CPU, driver_matches
 
 IDLE_S = 5.0
 LOG = "server.log"
+ELSEWHERE = "wait until it has ended, or name another folder: --raw"
 REPLACED = "replaced"
 
 
@@ -64,8 +66,9 @@ def prepare_folder(folder: Path, *, fresh: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def start(asked: Asked, folder: Path | None, *, fresh: bool) -> tuple[RunPlan, Path]:
-    """Check everything that was asked, then make the run's folder; nothing is written where something is wrong."""
+@contextmanager
+def started(asked: Asked, folder: Path | None, *, fresh: bool) -> Iterator[tuple[RunPlan, Path]]:
+    """Check everything that was asked, then make the run's folder and hold it; nothing is written before."""
     name = re.sub(r"[^a-z0-9.]+", "-", f"{asked.model}-{asked.gpu}-{datetime.now(UTC):%Y%m%d-%H%M%S}".lower()).strip(
         "-."
     )
@@ -74,10 +77,11 @@ def start(asked: Asked, folder: Path | None, *, fresh: bool) -> tuple[RunPlan, P
     checked_driver(plan)
     if plan.server is not None and not knows_request_timings(plan.server):
         plan = plan.model_copy(update={"server": plan.server.model_copy(update={"request_timings": False})})
-    prepare_folder(folder, fresh=fresh)
-    if make_model:
-        make_model()
-    return plan, folder
+    with alone(folder, ELSEWHERE):
+        prepare_folder(folder, fresh=fresh)
+        if make_model:
+            make_model()
+        yield plan, folder
 
 
 def execute(plan: RunPlan, folder: Path, out: Path, events: Events, *, resumed: RunFile | None = None) -> Result:
@@ -85,11 +89,9 @@ def execute(plan: RunPlan, folder: Path, out: Path, events: Events, *, resumed: 
     driver, reason = checked_driver(plan)
     gpu = _gpu(plan, driver)
     key = os.environ.get(plan.target.key_env) if plan.target.key_env else None
-    before = driver.read() if driver else None
-    with _served(plan, folder) as server:
+    with served(plan, folder, driver, events) as (server, own):
         url = server.url if server else plan.target.url
         seen = look(url, key, plan.target.model)
-        after = driver.read() if driver else None
         found = Found(
             gpu=gpu,
             gpu_reason=reason,
@@ -108,7 +110,6 @@ def execute(plan: RunPlan, folder: Path, out: Path, events: Events, *, resumed: 
         if resumed is None:
             write_run(run, folder)
         keep_ceiling(run.plan, folder)
-        own = _own(before.processes if before else None, after.processes if after else None)
         Sweep(run, folder, url=url, server=server, driver=driver, own=own, events=events).go()
     return recompute(folder, out)
 
@@ -160,7 +161,8 @@ def _keep_other(path: Path, curve: Curve) -> Path | None:
 def resume(folder: Path, out: Path, events: Events) -> Result:
     """Go on with an interrupted run."""
     run = read_run(folder)
-    return execute(run.plan, folder, out, events, resumed=run)
+    with alone(folder, "wait until it has ended"):
+        return execute(run.plan, folder, out, events, resumed=run)
 
 
 def checked_driver(plan: RunPlan) -> tuple[Driver | None, str | None]:
@@ -204,12 +206,24 @@ def _gpu(plan: RunPlan, driver: Driver | None) -> Gpu:
 
 
 @contextmanager
-def _served(plan: RunPlan, folder: Path) -> Iterator[Server | None]:
+def served(
+    plan: RunPlan, folder: Path, driver: Driver | None, events: Events
+) -> Iterator[tuple[Server | None, tuple[int, ...] | None]]:
+    """The server, where it is ours, and its processes on the GPUs: those that came with it while no other started."""
     if plan.server is None:
-        yield None
+        yield None, None
         return
-    with serving(plan.server, folder / LOG) as server:
-        yield server
+    with ExitStack() as server_life, ExitStack() as start:
+        for gpu in driver.ids() if driver else ():
+            start.enter_context(alone(state_folder() / "gpus" / gpu, "wait until its server is ready, or take another"))
+        before = driver.read().processes if driver else None
+        if before:
+            told = f"{len(before)} processes of others are on the GPU before the server starts"
+            events.told(f"{told}: while they compute, points fail gpu_shared")
+        server = server_life.enter_context(serving(plan.server, folder / LOG))
+        own = _own(before, driver.read().processes if driver else None)
+        start.close()
+        yield server, own
 
 
 def _run_file(plan: RunPlan, found: Found, server: Server | None, start_up: StartUp, note: str | None) -> RunFile:

@@ -54,6 +54,9 @@ class Nvml:
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> int:  # noqa: N802
         return {"GPU-b": 1}[uuid]
 
+    def nvmlDeviceGetUUID(self, handle: int) -> str:  # noqa: N802
+        return f"GPU-{'ab'[handle]}"
+
     def nvmlDeviceGetName(self, handle: int) -> str:  # noqa: N802
         return self.name if self.name != "NVIDIA GPU" else f"{self.name} {handle}"
 
