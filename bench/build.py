@@ -8,6 +8,7 @@ less than 5 % more throughput than the level before it.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 
@@ -167,7 +168,7 @@ def _empty_curve(run: RunFile, gathered: list[Evidence], points: list[Point]) ->
             machine_id=found.machine_id,
             measured_at=run.started_at,
             raw_sha256=raw_digest([evidence.watch for evidence in gathered]),
-            notes=_notes(run, points),
+            notes=_notes(run, [evidence.watch for evidence in gathered], points),
         ),
         points=(),
     )
@@ -202,12 +203,22 @@ def raw_digest(watches: list[Watch]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _notes(run: RunFile, points: list[Point]) -> tuple[str, ...]:
+def restarts(watches: list[Watch]) -> int:
+    """How often a server's counters fell from the end of one stage to the beginning of the next."""
+    pages = [(watch.before, watch.after) for watch in watches if watch.before and watch.after]
+    pages.sort(key=lambda both: both[0].unix_s)
+    moves = (moved(ended, began, "requests") for (_, ended), (began, _) in itertools.pairwise(pages))
+    return sum(move is not None and move < 0 for move in moves)
+
+
+def _notes(run: RunFile, watches: list[Watch], points: list[Point]) -> tuple[str, ...]:
     notes = list(run.plan.notes)
     if run.plan.weights == "dummy":
         notes.append("random weights: start-up time and expert routing are not those of the real model")
     if run.plan.server is None:
         notes.append("the endpoint was given: GPU, model and precision are as the user told them, not verified")
+        if times := restarts(watches):
+            notes.append(f"the endpoint began anew between stages ({times} times seen): it may have changed meanwhile")
     marked = sum(not point.usable for point in points)
     if marked:
         notes.append(f"{marked} of {len(points)} points failed a check and are not used for planning")

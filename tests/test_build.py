@@ -7,6 +7,7 @@ same in test_real_vllm.py, and test_resume.py tells of runs that end badly.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from bench.paced import Law, paced
 from bench.plan import machine_id, read_run
 from bench.run import keep_ceiling, state_folder
 from bench.selfcheck import Ceiling, Kind
+from bench.watch import read_watch, write_watch
 from hardware_profiles.curve import Curve, Estimate, Point, read_curve, write_text
 from hardware_profiles.faults import InputError
 from tests.locusts import locusts
@@ -204,6 +206,38 @@ def test_changed_records_are_refused(done: Place, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         curve_of(tmp_path)
     assert str(caught.value) == (f"{records}: the raw records were changed or removed. Remedy: run the stage again.")
+
+
+def changed_copy(done: Place, folder: Path, **plan: object) -> Path:
+    """The run's folder again, planned otherwise."""
+    for path in done.raw.glob("*.*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(run | {"plan": run["plan"] | plan}))
+    return folder
+
+
+def test_random_weights_have_no_start_up_time(done: Place, tmp_path: Path) -> None:
+    """They are not loaded, so how long it took is not what the real ones take: unknown, and said."""
+    assert done.curve().conditions.start_up_s is not None
+    conditions = curve_of(changed_copy(done, tmp_path, weights="dummy")).conditions
+    assert conditions.start_up_s is None
+    assert any(note.startswith("random weights: start-up time") for note in conditions.notes)
+
+
+def test_an_endpoint_that_began_anew_between_stages_is_told(done: Place, tmp_path: Path) -> None:
+    """Its counters fell from one stage to the next; a server of ours that was resumed may, and says nothing."""
+    folder = changed_copy(done, tmp_path, server=None, weights=None)
+    told = "the endpoint began anew between stages (1 times seen): it may have changed meanwhile"
+    assert told not in curve_of(folder).conditions.notes
+    for name in ("shape-1-600x10-load-1", "shape-1-600x10-load-4"):  # measured last
+        watch = read_watch(folder / f"{name}.json")
+        assert watch.before is not None
+        assert watch.after is not None
+        pages = {"before": watch.before, "after": watch.after}
+        anew = {when: page.model_copy(update={"requests": (page.requests or 0) - 9.0}) for when, page in pages.items()}
+        write_watch(watch.model_copy(update=anew), folder)
+    assert told in curve_of(folder).conditions.notes
 
 
 def test_a_finished_run_resumes_to_the_same_bytes(done: Place) -> None:
