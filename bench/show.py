@@ -32,7 +32,6 @@ COLUMNS = (
     "hit",
     "W",
     "J/tok",
-    "ended",
     "checks",
 )
 
@@ -85,8 +84,7 @@ def point_row(point: Point) -> tuple[str, ...]:
         _number(point.prefix_hit_rate, ".0%"),
         _number(point.power_w, ".0f"),
         _number(point.energy_j_per_output_token, ".3g"),
-        early_end(point.ended),
-        verdicts(point),
+        "; ".join(filter(None, (verdicts(point), early_end(point.ended)))),
     )
 
 
