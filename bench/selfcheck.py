@@ -38,6 +38,8 @@ from hardware_profiles.curve import Value, write_text
 FORMAT = "spillway-ceiling/1"
 LEVELS = (64, 128, 256, 512, 1024, 2048, 4096)
 QUICK_LEVELS = (8, 64)
+ERROR_S = 0.001
+"""Error of TTFT and of gaps that is allowed at the 99th percentile where nobody says otherwise."""
 KEPT = 0.99
 """Least share of the events that arrive per second, of those that the server sends while it has `streams` requests."""
 SERVER_LATE = 1.05
@@ -101,7 +103,7 @@ def find_ceiling(
     kind: Kind,
     *,
     now: str,
-    error_s: float = 0.001,
+    error_s: float = ERROR_S,
     quick: bool = False,
     cores: tuple[Cores, Cores] = ((), ()),
     on_level: Callable[[int, float, float], None] | None = None,

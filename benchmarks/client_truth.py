@@ -43,6 +43,7 @@ from bench.driver import Target, run_stage
 from bench.paced import Law, paced
 from bench.prompts import Fixed, Prompts
 from bench.schedule import Stage
+from bench.selfcheck import ERROR_S, KEPT
 from bench.truth import Truth, beyond_s, read_truth
 
 HERE = Path(__file__).resolve().parent
@@ -321,6 +322,8 @@ def report(results: dict[str, list[Result]], streams: int) -> None:
                 "nan", "n/a"
             )
         )
+    asked, error = f"{KEPT:.2%}", f"{ERROR_S * 1e3:.3f}"
+    print(f"{'(asked of ours: bench selfcheck)':30s} {asked:>6s} {error:>20s} {error:>20s}")
     lateness = [result.server_late for rounds in results.values() for result in rounds]
     print(f"the server's streams took {np.median(lateness):+.2%} (worst {max(lateness):+.2%}) of what its law says")
 

@@ -23,7 +23,7 @@ from bench.driver import load_run
 from bench.paced import Law, paced
 from bench.plan import machine_id, read_run
 from bench.run import keep_ceiling, state_folder
-from bench.selfcheck import Ceiling, Kind
+from bench.selfcheck import ERROR_S, Ceiling, Kind
 from bench.watch import read_watch, write_watch
 from hardware_profiles.curve import Curve, Estimate, Point, read_curve, write_text
 from hardware_profiles.faults import InputError
@@ -31,8 +31,6 @@ from tests.locusts import locusts
 from tests.test_judge import CEILING
 
 LAW = Law(ttft_s=0.02, ttft_per_token_s=0.0001, tpot_s=0.004, tpot_per_running_s=0.001)
-ERROR_S = 0.001
-"""What `bench selfcheck` lets a client err by, and with it what an interval cannot know of."""
 SERVER = f"""
 import runpy, sys
 port = sys.argv[sys.argv.index("--port") + 1]
