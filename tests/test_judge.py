@@ -248,8 +248,8 @@ FIRES: list[tuple[str, Callable[[], Evidence], str]] = [
     ),
     (
         "in_flight",
-        watch(pages=tuple(page(at + 0.25, running=1.0, waiting=1.9) for at in range(int(LOAD)))),
-        "client 4.00, server 2.90 (running + waiting) on average over 30 pages",
+        watch(pages=tuple(page(at + 0.25, running=1.0, waiting=0.9) for at in range(int(LOAD)))),
+        "client 4.00, server 1.90 (running + waiting) on average over 30 pages",
     ),
     (
         "balance",
@@ -534,6 +534,18 @@ def test_both_witnesses_of_the_front_end_have_one_tolerance(late_s: float, scale
     """50 ms outside the engine, or a tenth of TTFT where that is more, by the sums and by the single requests alike."""
     found = verdicts(front(late_s, scale))
     assert {found[name].verdict for name in ("server_latency", "request_timings")} == {verdict}
+
+
+@pytest.mark.parametrize(
+    ("running", "ttft_s", "verdict"), [(2.1, 0.1, "pass"), (1.9, 0.1, "fail"), (2.9, 0.02, "fail"), (5.1, 0.1, "fail")]
+)
+def test_a_request_is_unseen_until_its_first_step_ends(running: float, ttft_s: float, verdict: str) -> None:
+    """Eight requests a second, each on no page for 50 ms and two steps as long as the quickest TTFT: so many may the
+    server miss. It may not have more than the client sent."""
+    pages = tuple(page(at + 0.25, running=running) for at in range(int(LOAD)))
+    seen_so = records(first_token_s=lambda row: row["sent_s"] + ttft_s)
+    found = verdicts(replace(SOUND, records=seen_so, watch=WATCH.model_copy(update={"pages": pages})))
+    assert found["in_flight"].verdict == verdict
 
 
 def test_a_restart_is_not_an_unknown_counter() -> None:
