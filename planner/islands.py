@@ -106,7 +106,7 @@ def _ties(problem: Problem) -> Iterator[Ints]:
         if not _is_ample(problem, endpoint):
             yield np.array([k for k, usd in enumerate(endpoint.usd_per_request) if usd is not None], dtype=np.intp)
     for offer in problem.offers:
-        if offer.placed == "hour" and (offer.bought or not _is_enough(problem, offer)):
+        if offer.placed == "hour" and (offer.bought or not is_enough(problem, offer)):
             here = [d for d, deployment in enumerate(problem.deployments) if deployment.pool in offer.covers]
             yield np.flatnonzero(serves[here].any(axis=0))
 
@@ -128,7 +128,7 @@ def _is_ample(problem: Problem, endpoint: Endpoint) -> bool:
     return bool(requests and (demand @ tokens).max(initial=0) <= endpoint.tokens_per_h)
 
 
-def _is_enough(problem: Problem, offer: Offer) -> bool:
+def is_enough(problem: Problem, offer: Offer) -> bool:
     """Whether all work on any deployments, rounded up to a replica of each, takes no more units than there are."""
     if offer.max_units is None:
         return True

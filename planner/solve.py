@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.dispatch import Dispatch, Hours
+from planner.presence import slack_usd, with_presence, without
 from planner.present import fleet_usd, hours_usd
 from planner.problem import Array, Blocks, Ints, Problem, merge_identical
 from planner.runs import keep_running, takes_time
@@ -104,14 +105,16 @@ def solve(
 ) -> Solution:
     """The cheapest plan to a relative `gap`, or the best found in about `time_limit_s` with its honest gap.
 
-    Minimum hours, start-up and warm models are in the plan, not in the bound. Ctrl-C ends the search as the time limit
-    does. Raises `ImpossibleError` when what exists already breaks a stock or site limit. Same problem, limits not hit:
-    same plan.
+    Minimum hours and start-up are in the plan, not in the bound; idle hours of warm models are in both where they must
+    be (`presence.py`). Ctrl-C ends the search as the time limit does. Raises `ImpossibleError` when what exists already
+    breaks a stock or site limit. Same problem, limits not hit: same plan.
     """
     end = clock() + time_limit_s
     blocks, block_of = joined(problem)
     merged = problem.with_blocks(blocks)
-    search = Search(in_units(merged), gap, end, clock, progress)
+    counted = in_units(merged)
+    asked = with_presence(counted)
+    search = Search(asked, gap, end, clock, progress)
     try:
         if search.variables() <= SMALL:
             search.one_programme()
@@ -123,7 +126,10 @@ def solve(
         if not math.isfinite(search.bound):
             raise
     plan = search.best()
-    hours = in_requests(in_time(search.hours, plan.fleet, plan.hours), work_unit(merged))
+    of_hours = Hours(counted)
+    payable = without(of_hours, plan.fleet, plan.hours)
+    hours = in_requests(in_time(of_hours, plan.fleet, payable), work_unit(merged))
     cost = fleet_usd(problem, plan.fleet) + hours_usd(problem, blocks, hours.usd_per_h)
-    bound = min(search.bound, cost) if search.bound <= cost + _ROUNDING * abs(cost) else search.bound
+    bound = search.bound - slack_usd(counted, asked)
+    bound = min(bound, cost) if bound <= cost + _ROUNDING * abs(cost) else bound
     return Solution(problem, plan.fleet, blocks, block_of, hours, cost, bound, search.proof)

@@ -2,8 +2,9 @@
 
 In a month in which any of a group's deployments serves, one replica of the group runs in every hour of it. Owned and
 reserved replicas run anyway; a model that is served on demand alone pays for a replica through its idle hours, or
-leaves the month to APIs, whichever is cheaper. As with minimum hours, this couples hours that the programme takes one
-by one: the bound leaves it out (it can only make a plan dearer), the plan keeps it.
+leaves the month to APIs, whichever is cheaper. This couples hours that the programme takes one by one, so it is settled
+here, after a fleet is chosen. Where a model must serve, the choice and the bound know of it (`presence.py`); where it
+may leave a month, the bound leaves it out (it can only make a plan dearer).
 
 Which models that concerns is said by `Problem.warm`; `assemble.py` names those that no API can take over meanwhile.
 """
