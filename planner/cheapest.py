@@ -42,13 +42,14 @@ def cheapest(
 def untied(first: Solution, answer: Callable[[Problem], Solution], gap: float) -> Solution:
     """The cheapest of a solution and of what is answered without the offers that it uses and that are tied longest.
 
-    Nothing more is asked once a solution is within `gap` of its bound.
+    Nothing more is asked once a solution is within `gap` of its bound, or Ctrl-C ended its search.
     """
     best, problem = first, first.problem
     for tied_h in sorted({tied(offer) for offer in problem.offers}, reverse=True):
-        if tied_h and best.gap > gap and _uses(best, tied_h):
+        if tied_h and best.gap > gap and not best.stopped and _uses(best, tied_h):
             less = replace(problem, offers=tuple(_without(offer, tied_h) for offer in problem.offers))
-            best = min(best, answer(less), key=lambda solution: solution.cost_usd)
+            other = answer(less)
+            best = replace(min(best, other, key=lambda solution: solution.cost_usd), stopped=other.stopped)
     return best
 
 

@@ -34,10 +34,10 @@ class Decided:
 def decide(
     case: Case, *, gap: float, time_limit_s: float, progress: Callable[[Progress], None] = lambda _: None
 ) -> Decided:
-    """The plan for the case; every further decision has `time_limit_s` of its own."""
+    """The plan for the case; every further decision has `time_limit_s` of its own, none follows a stopped one."""
     first = _cheapest(case, gap, time_limit_s, progress)
     missed = _unpriced(first)
-    if not missed:
+    if not missed or first.solution.stopped:
         return first
     careful = replace(case, problem=_careful(case))
     again = _cheapest(careful, gap, time_limit_s, progress)

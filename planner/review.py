@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
@@ -19,7 +20,7 @@ from planner.inputs import Checked, check_inputs
 from planner.keep import keep
 from planner.names import slugs
 from planner.outcome import make_plan
-from planner.plan import Kept, Plan
+from planner.plan import Baseline, Kept, Plan
 from planner.reasons import reasoned
 from planner.report import check_folder, write_review
 from planner.since import read_last, since
@@ -29,6 +30,8 @@ from planner.whatif import sensitivities
 
 BASELINE_SHARE = 0.5
 """Of the plan's time limit, for all baselines together; one that left work out has its share once more."""
+STOPPED_S = 8.0
+"""For all baselines together after Ctrl-C."""
 KEEP_SHARE = 0.25
 """Of the plan's time limit, for each fleet that might be kept."""
 _LONGEST_NAME = 100
@@ -75,7 +78,11 @@ def review(
     progress: Callable[[Progress], None] = lambda _: None,
     step: Callable[[str], None] = lambda _: None,
 ) -> Review:
-    """Make the plan for `wanted` and write its folder; bad input raises `InputError` before anything is written."""
+    """Make the plan for `wanted` and write its folder; bad input raises `InputError` before anything is written.
+
+    Ctrl-C ends the search for the plan; the best one so far is compared in a few seconds, asked nothing more, and
+    written. Another Ctrl-C while it is compared leaves the comparison out.
+    """
     step("reading")
     last = None if wanted.last is None else read_last(wanted.last, wanted.actuals)
     checked = check_inputs(
@@ -101,24 +108,22 @@ def review(
     before = None if last is None else last.plan
     decided, kept = _decided(case, before, wanted, progress, step)
     case, solution = decided.case, decided.solution
-    others_s = wanted.time_limit_s * BASELINE_SHARE
+    others_s = min(wanted.time_limit_s * BASELINE_SHARE, STOPPED_S if solution.stopped else math.inf)
     gap = max(wanted.gap, 0.01)
-    strategies = baselines(
-        case, gap=gap, time_limit_s=others_s, last=before, progress=lambda name: step(f"pricing {name}")
-    )
+    strategies = _strategies(case, gap, others_s, before, step)
     inputs = digests(checked, case)
     plan, hours = make_plan(
         name, case, solution, strategies, inputs, made_on=wanted.today, kept=kept, impossible=decided.impossible
     )
     told: dict[str, object] = {"since": None if last is None else since(last, plan.prices)}
-    if wanted.what_if:
+    if wanted.what_if and not solution.stopped:
         told["sensitivities"] = sensitivities(
             case, solution, gap=gap, time_limit_s=others_s / 5, progress=lambda driver: step(f"moving {driver}")
         )
     swaps = migration(plan, before, case.plan.hidden_costs.migration_usd_per_swap)
     told["hidden"] = (*hidden_amounts(case, solution), *swaps)
     plan = plan.model_copy(update=told)
-    if wanted.explain:
+    if wanted.explain and not solution.stopped:
         asked = Asked(case, solution, wanted.gap)
         found = explain(checked, asked, time_limit_s=wanted.time_limit_s, progress=lambda what: step(f"asking: {what}"))
         plan = reasoned(plan, found)
@@ -136,10 +141,28 @@ def _decided(
     except ImpossibleError as error:
         remedy = "loosen max_owned_gpus, max_kw or max_rack_units in plan.toml, or give a longer --time-limit"
         raise InputError(Fault(str(error), remedy)) from None
+    if found.solution.stopped:
+        note = (
+            "Ctrl-C ended the search: a longer one may find a cheaper plan. What --what-if and --explain ask of it is "
+            "left out."
+        )
+        return replace(found, case=replace(found.case, notes=(*found.case.notes, note))), None
     step("comparing with what is there and the last plan")
     limit_s = wanted.time_limit_s * KEEP_SHARE
     solution, kept = keep(found.case, found.solution, last, gap=wanted.gap, time_limit_s=limit_s)
     return replace(found, solution=solution), kept
+
+
+def _strategies(
+    case: Case, gap: float, time_limit_s: float, last: Plan | None, step: Callable[[str], None]
+) -> tuple[Baseline, ...]:
+    """Other strategies, priced; none where Ctrl-C interrupts that."""
+    try:
+        return baselines(
+            case, gap=gap, time_limit_s=time_limit_s, last=last, progress=lambda name: step(f"pricing {name}")
+        )
+    except KeyboardInterrupt:
+        return ()
 
 
 def default_name(today: date, forecast: Path) -> str:

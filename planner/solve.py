@@ -54,6 +54,8 @@ class Solution:
     bound_usd: float
     proof: str
     """How the bound was had: `one programme` or `bounds on H unlike hours`."""
+    stopped: bool = False
+    """Whether Ctrl-C ended the search; then nothing more should be decided."""
 
     @property
     def gap(self) -> float:
@@ -115,6 +117,7 @@ def solve(
     counted = in_units(merged)
     asked = with_presence(counted)
     search = Search(asked, gap, end, clock, progress)
+    stopped = False
     try:
         if search.variables() <= SMALL:
             search.one_programme()
@@ -125,6 +128,7 @@ def solve(
     except KeyboardInterrupt:
         if not math.isfinite(search.bound):
             raise
+        stopped = True
     plan = search.best()
     of_hours = Hours(counted)
     payable = without(of_hours, plan.fleet, plan.hours)
@@ -132,4 +136,4 @@ def solve(
     cost = fleet_usd(problem, plan.fleet) + hours_usd(problem, blocks, hours.usd_per_h)
     bound = search.bound - slack_usd(counted, asked)
     bound = min(bound, cost) if bound <= cost + _ROUNDING * abs(cost) else bound
-    return Solution(problem, plan.fleet, blocks, block_of, hours, cost, bound, search.proof)
+    return Solution(problem, plan.fleet, blocks, block_of, hours, cost, bound, search.proof, stopped)
