@@ -159,7 +159,7 @@ def test_names_are_harmless_in_the_lp_file(tmp_path: Path) -> None:
         *(variable.name for variable in programme.lp.variables()),
     ]
     assert len(set(names)) == len(names)
-    assert all(re.fullmatch(r"[A-Za-z0-9_.]+", name) for name in names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.@]+", name) for name in names)
 
 
 def wanted(path: Path, **more: object) -> Wanted:

@@ -113,7 +113,7 @@ def test_a_server_that_died_says_nothing_of_the_client(tmp_path: Path, monkeypat
     thread = threading.Thread(target=kill)
     thread.start()
     try:
-        found = selfcheck.find_ceiling(tmp_path, now="2026-11-20T12:00:00Z", quick=True)
+        found = selfcheck.find_ceiling(tmp_path, HERE, now="2026-11-20T12:00:00Z", quick=True)
     finally:
         over.set()
         thread.join()
