@@ -1,10 +1,11 @@
 # Everything a newcomer or CI types. Needs make, Python >= 3.11 and a package registry that pip knows.
 #
 #   make demo         a plan for examples/forecast.csv
-#   make test         the default test suite
+#   make test         the fast test suite, some minutes
+#   make test-slow    the rest: whole runs of bench against a paced server, the search against exact optima
 #   make lint         ruff and mypy
 #   make bench-demo   a real vLLM (CPU build) measured end to end; EXTRA_INDEX=<index> where the registry has no CPU torch
-#   make check        what CI runs: test, lint, bench-demo
+#   make check        what CI runs: test, test-slow, lint, bench-demo
 #
 # Environments are made once: a stamp file is newer than what it was made from, so a second run installs nothing.
 
@@ -27,7 +28,7 @@ DEMO_ARGS := --model tiny --gpu cpu --server-python $(VLLM_VENV)/bin/python --ra
 	--shape 128/64 --shape 512/32 --max-load 8 --stage-seconds 15 --warm-up-seconds 3 --no-rate-search --ttft 10 --tpot 1 --fresh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench-demo check constraints clean
+.PHONY: help demo test test-slow lint format bench-demo check constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -36,7 +37,10 @@ demo: $(VENV)/.installed
 	$(BIN)/planner solve examples/forecast.csv
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(TEST_PROCESSES) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not slow' $(TEST_PROCESSES) $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow $(TEST_PROCESSES) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -53,7 +57,7 @@ bench-demo: $(VENV)/.installed-test $(VLLM_VENV)/.installed
 	SPILLWAY_VLLM_PYTHON=$(CURDIR)/$(VLLM_VENV)/bin/python SPILLWAY_BENCH_DEMO=$(CURDIR)/$(DEMO) \
 		$(BIN)/python -m pytest -m vllm tests/test_real_vllm.py $(PYTEST_ARGS)
 
-check: test lint bench-demo
+check: test test-slow lint bench-demo
 
 # The pins of constraints.txt, resolved afresh in an environment that is thrown away.
 constraints:

@@ -18,10 +18,10 @@ import numpy as np
 
 from planner.dispatch import Dispatch, Hours, Priced, same_prices
 from planner.master import whole_use
+from planner.other_prices import OTHER, Raised, at_fleet, higher, otherwise
 from planner.partition import earnings
 from planner.problem import Array, Blocks, Ints
 from planner.same_matrix import Flags
-from planner.scarcity import Prices
 from planner.solver import Fleet
 from planner.steps import Steps, steps_of
 from planner.trees import Asked, Hour, Terms, Tree, bounds, grow, nearest
@@ -35,8 +35,6 @@ _MOST_TREES = 200
 _NODES = 100
 _NEAR = 500
 """Trees for one price book, nodes of a tree, hours that a tree is tried on."""
-_OTHER = ((1.0, 4.0), (0.85, 4.0), (0.6, 4.0), (0.3, 4.0))
-"""Tried beside: what a fleet has at a share of its price; what it neither has nor can rent at a multiple."""
 _PATIENCE = 30
 """Trees after which what is missing must have shrunk by 3 %."""
 
@@ -55,16 +53,6 @@ class _Stand:
     owed: Array
     worth: Array
     reference: Array
-
-
-@dataclass(frozen=True, eq=False)
-class Raised:
-    """Prices, few of them, and USD per hour that whole numbers add to each hour's bound at them."""
-
-    priced: Priced
-    extra_usd: Array
-    beyond_usd: Array | None = None
-    """Where the bound holds up to a level of commitments only: what it is lower by beyond that."""
 
 
 @dataclass
@@ -112,22 +100,26 @@ class Forest:
             if len(here):
                 row[here] = _few(self.blocks, priced, earned, here)
         priced = replace(priced, row=row)
-        raised = self._at_prices(fleet, priced, rent, settled, allowed_usd)
-        for share, times in _OTHER:
-            missing = self.present_h * np.maximum(settled.usd_per_h - self._at(fleet, raised), 0.0)
+        everywhere = np.ones(len(self.blocks), dtype=bool)
+        raised = self._at_prices(fleet, priced, rent, settled, allowed_usd=allowed_usd, where=everywhere)
+        for change in OTHER:
+            missing = self._missing(fleet, raised, settled)
             if missing.sum() <= allowed_usd or self.is_over():
                 break
-            lower, rents = self._otherwise(fleet, priced, rent, share, times)
-            raised = self._higher(fleet, raised, self._at_prices(fleet, lower, rents, settled, allowed_usd))
+            lower, rents = otherwise(self.hours, fleet, priced, rent, change)
+            other = self._at_prices(fleet, lower, rents, settled, allowed_usd=allowed_usd, where=missing > 0)
+            raised = higher(self.hours, self.blocks, fleet, raised, other)
         return raised
 
-    def _at_prices(self, fleet: Fleet, priced: Priced, rent: Array, settled: Dispatch, allowed_usd: float) -> Raised:
-        """What whole numbers add to every hour at the prices of its row."""
+    def _at_prices(
+        self, fleet: Fleet, priced: Priced, rent: Array, settled: Dispatch, *, allowed_usd: float, where: Flags
+    ) -> Raised:
+        """What whole numbers add to the hours in `where` at the prices of their row."""
         row, extra = priced.row, np.zeros(len(self.blocks))
         earned = earnings(self.hours, priced, fleet)
-        missing = self.present_h * np.maximum(settled.usd_per_h - self._at(fleet, Raised(priced, extra)), 0.0)
+        missing = self._missing(fleet, Raised(priced, extra), settled)
         for m, group in same_prices(priced.matrix):
-            here = np.flatnonzero(np.isin(self.blocks.epoch, group) & (missing > 0))
+            here = np.flatnonzero(np.isin(self.blocks.epoch, group) & where)
             if len(here):
                 rows, kind = np.unique(row[here], return_inverse=True)
                 owed = settled.usd_per_h[here] + earned[row[here], self.blocks.epoch[here]]
@@ -135,51 +127,15 @@ class Forest:
                 terms = [self._terms(m, priced, rent, int(r)) for r in rows]
                 reference = _reference(self.steps[False], fleet, self.blocks, priced)[here]
                 stand = _Stand(m, here, kind, terms, owed - limits, worth, reference)
-                share = float(missing[here].sum()) / float(missing.sum())
+                share = float(missing[here].sum()) / max(float(missing.sum()), 1e-300)
                 extra[here] = self._grown(stand, allowed_usd * share, held=False) - worth
         return Raised(priced, extra)
 
-    def _at(self, fleet: Fleet, raised: Raised) -> Array:
-        """[t] the bound at this fleet, USD per hour."""
-        priced = raised.priced
-        earned = earnings(self.hours, priced, fleet)[priced.row, self.blocks.epoch]
-        value: Array = (priced.worth[priced.row] * self.blocks.demand).sum(axis=1) - earned + raised.extra_usd
-        return value
-
-    def _otherwise(self, fleet: Fleet, priced: Priced, rent: Array, share: float, times: float) -> tuple[Priced, Array]:
-        """The prices in use, with what the fleet has at a share of them, and what it lacks dearer; and their rents.
-
-        The duals of an hour that lacks a tenth of a replica price all its GPUs at their rent, though it would take an
-        API for the tenth: at that price mixtures of other GPUs seem to serve it for less. And they price what is not
-        there just so high that no part of a request wants it, which is little for a whole replica.
-        """
-        rows, row = np.unique(priced.row, return_inverse=True)
-        prices, worth = priced.prices.take(rows), priced.worth[rows].copy()
-        for m, group in same_prices(priced.matrix):
-            here = np.flatnonzero(priced.row_epoch[rows] == m)
-            there = (fleet.replicas[:, group] > 0).any(axis=1)
-            prices.gpu_h[here] *= np.where(there, share, np.where(np.isfinite(rent[rows[here]]), 1.0, times))
-            worth[here] = self.hours.tariff.worth(int(m), prices.take(here))
-        lower = replace(
-            priced, row=row, row_epoch=priced.row_epoch[rows], prices=prices, worth=worth,
-            unit_usd=priced.unit_usd[rows], limit_usd=priced.limit_usd[rows],
-        )  # fmt: skip
-        return lower, rent[rows]
-
-    def _higher(self, fleet: Fleet, one: Raised, other: Raised) -> Raised:
-        """In every hour the prices at which the bound at this fleet is higher."""
-        better = self._at(fleet, other) > self._at(fleet, one)
-        a, b = one.priced, other.priced
-        joined = replace(
-            a,
-            row=np.where(better, b.row + len(a.worth), a.row),
-            row_epoch=np.concatenate([a.row_epoch, b.row_epoch]),
-            prices=Prices.join([a.prices, b.prices]),
-            worth=np.vstack([a.worth, b.worth]),
-            unit_usd=np.vstack([a.unit_usd, b.unit_usd]),
-            limit_usd=np.concatenate([a.limit_usd, b.limit_usd]),
-        )
-        return Raised(joined, np.where(better, other.extra_usd, one.extra_usd))
+    def _missing(self, fleet: Fleet, raised: Raised, settled: Dispatch) -> Array:
+        """[t] by how much the bound at this fleet is below what the hour costs as settled, present value."""
+        value = at_fleet(self.hours, self.blocks, fleet, raised)
+        missing: Array = self.present_h * np.maximum(settled.usd_per_h - value, 0.0)
+        return missing
 
     def hold_level(self, fleet: Fleet, raised: Raised, settled: Dispatch, allowed_usd: float) -> Raised:
         """The raised plane where commitments have no more units than in `fleet`: higher, since that limit is kept."""

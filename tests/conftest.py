@@ -1,4 +1,7 @@
-"""How `make test` shares the suite between two processes; `pytest` by hand runs in one.
+"""How `make test` and `make test-slow` share the suite between two processes; `pytest` by hand runs all of it in one.
+
+The modules of `SLOW` take half a minute and more each, waiting for whole runs or solving many problems: `make test`
+leaves them to `make test-slow`, and CI runs both.
 
 A module stays whole in one process, so that what its fixtures made is made once. The modules of `CLOCK` judge time on
 real sockets: they run one after another in one process, beside calculations and never beside each other, and first,
@@ -13,6 +16,10 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+SLOW = {
+    "test_bench_cli", "test_build", "test_driver_ends", "test_hours_file", "test_length", "test_remote", "test_resume",
+    "test_scarcity", "test_search", "test_selfcheck", "test_silence", "test_sweep",
+}  # fmt: skip
 CLOCK = {"test_build", "test_driver", "test_paced", "test_remote", "test_selfcheck", "test_sweep", "test_wire"}
 
 
@@ -30,5 +37,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Rooms | None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """First those of `CLOCK`, else the order stays."""
+    """First those of `CLOCK`, else the order stays; those of `SLOW` are marked."""
+    for item in items:
+        if item.path.stem in SLOW:
+            item.add_marker("slow")
     items.sort(key=lambda item: item.path.stem not in CLOCK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,11 @@ def test_other_skips_are_let_pass(tmp_path: Path) -> None:
         "SKIPPED [1] tests/test_gpu.py:9: needs a GPU\nPASSED needs Chromium\n9 passed, 1 skipped in 2.00s\n"
     )
     assert _refused(log).returncode == 0
+
+
+def test_what_is_slow_or_judges_time_is_there() -> None:
+    """The modules that tests/conftest.py names exist, and CI runs those that `make test` leaves out."""
+    conftest = runpy.run_path(str(ROOT / "tests" / "conftest.py"))
+    for name in conftest["SLOW"] | conftest["CLOCK"]:
+        assert (ROOT / "tests" / f"{name}.py").is_file(), name
+    assert "make test-slow" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

@@ -254,7 +254,7 @@ def test_ctrl_c_gives_the_best_plan_so_far() -> None:
     def interrupt(_: Progress) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    solution = solve(company(hours=1000, workloads=3, gpus=4), gap=1e-9, time_limit_s=60.0, progress=interrupt)
+    solution = solve(company(hours=500, workloads=3, gpus=3), gap=1e-9, time_limit_s=60.0, progress=interrupt)
     assert check(solution) == ()
     assert 0 < solution.gap < 1
     assert not [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
@@ -263,7 +263,7 @@ def test_ctrl_c_gives_the_best_plan_so_far() -> None:
 def test_progress_closes_in() -> None:
     """The bounds told never fall, the plans told never get dearer."""
     told: list[Progress] = []
-    solve(company(hours=1000, workloads=3, gpus=4, peak_gpus=10), gap=0.002, time_limit_s=30.0, progress=told.append)
+    solve(company(hours=500, workloads=3, gpus=3, peak_gpus=10), gap=0.002, time_limit_s=8.0, progress=told.append)
     assert len(told) >= 2
     assert [p.bound_usd for p in told] == sorted(p.bound_usd for p in told)
     assert [p.plan_usd for p in told] == sorted((p.plan_usd for p in told), reverse=True)
