@@ -18,20 +18,20 @@ from planner.islands import Island
 from planner.master import Level, Plane, whole_use
 from planner.partition import at_means, busiest, importance_of, partition, plane, sample_of, sketch, unpriced
 from planner.present import hours_usd
-from planner.problem import Array, Blocks, Problem
+from planner.problem import Array, Blocks
 from planner.solver import Fleet
 from planner.whole import settle
 
 
 class Explored:
-    """One island of `problem` with its groups of hours, which are blocks `first` and following of the master."""
+    """One island of the problem of `whole` with its groups of hours, blocks `first` and following of the master."""
 
-    def __init__(self, problem: Problem, island: Island, first: int, groups: int, is_over: Callable[[], bool]) -> None:
-        self.whole, self.island, self.first, self.is_over = problem, island, first, is_over
+    def __init__(self, whole: Hours, island: Island, first: int, groups: int, is_over: Callable[[], bool]) -> None:
+        self.whole, self.island, self.first, self.is_over = whole.problem, island, first, is_over
         self.problem, self.blocks = island.problem, island.problem.blocks
-        self.hours = Hours(self.problem)
+        self.hours = whole if island.problem is whole.problem else Hours(island.problem)
         self.forest = Forest(self.hours, self.blocks, is_over)
-        importance, epochs = importance_of(self.problem), len(problem.epochs)
+        importance, epochs = importance_of(self.problem), len(self.problem.epochs)
         self.labels = partition(self.blocks, importance, groups)
         evenly = sample_of(self.blocks, self.labels, importance, 8 if epochs < 12 else 4)
         self.sample = np.union1d(evenly, busiest(self.problem))

@@ -66,6 +66,8 @@ def islands_of(problem: Problem) -> tuple[Island, ...]:
 
 def join(hours: Hours, islands: Sequence[Island], fleet: Fleet, blocks: Blocks, parts: Sequence[Dispatch]) -> Dispatch:
     """The whole problem's hours from every island's, with as many whole units switched on as the replicas take."""
+    if len(parts) == 1:
+        return parts[0]
     matrix = hours.matrix(fleet)
     place = {column: i for i, column in enumerate(matrix.columns)}
     values = np.zeros((len(blocks), len(place)))

@@ -82,6 +82,8 @@ def slack_usd(problem: Problem, asked: Problem) -> float:
 
 def without(hours: Hours, fleet: Fleet, dispatch: Dispatch) -> Dispatch:
     """The hours of the problem that `hours` is of, from those in which presence was asked for."""
+    if dispatch.marginal_usd.shape[1] == len(hours.problem.classes):
+        return dispatch
     matrix = hours.matrix(fleet)
     place = {column: i for i, column in enumerate(dispatch.matrix.columns)}
     values = dispatch.values[:, [place[column] for column in matrix.columns]]

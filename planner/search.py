@@ -178,7 +178,7 @@ class Search:
         first = 0
         for island in self.islands:
             groups = max(4 if len(self.islands) == 1 else 2, min(16, each))
-            self.explored.append(Explored(self.problem, island, first, groups, self.is_over))
+            self.explored.append(Explored(self.hours, island, first, groups, self.is_over))
             first += len(self.explored[-1].groups)
         parts = [one.groups for one in self.explored]
         nothing = np.zeros((first, len(self.problem.classes)))
@@ -313,7 +313,7 @@ class Search:
             for one, least, part in zip(self.explored, priced, share, strict=True)
         ]
         hours = join(self.hours, self.islands, fleet, self.blocks, settled)
-        if can_rent(self.hours, fleet, self.blocks, hours.values):
+        if len(settled) == 1 or can_rent(self.hours, fleet, self.blocks, hours.values):
             self._keep(fleet, hours)
         if self.units_shared:
             self._settle_whole(fleet, dispatch(self.hours, fleet, self.blocks), allowed_usd)

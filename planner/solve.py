@@ -130,7 +130,7 @@ def solve(
             raise
         stopped = True
     plan = search.best()
-    of_hours = Hours(counted)
+    of_hours = search.hours if asked is counted else Hours(counted)
     payable = without(of_hours, plan.fleet, plan.hours)
     hours = in_requests(in_time(of_hours, plan.fleet, payable), work_unit(merged))
     cost = fleet_usd(problem, plan.fleet) + hours_usd(problem, blocks, hours.usd_per_h)
