@@ -84,13 +84,13 @@ def test_swallowed_tokens_are_missing(script: ModuleType) -> None:
 def test_what_is_asked_of_our_client_stands_below_the_figures(
     script: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As the self-check asks it, in the columns of the share kept up with and of both errors' 99th percentiles."""
+    """Share kept up with, both errors' 99th percentiles and CPU over the floor's, each in its column."""
     seen = script.Result("spillway", 0.998, (0.001, 0.005), (0.0, 0.25), 20.0, 0, 0.01)
     script.report({"floor (C, epoll)": [seen], "spillway": [seen]}, 512)
     head, names, _, ours, asked, _ = capsys.readouterr().out.splitlines()
     assert head == "512 streams, 25600 events/s, medians of 1 rounds"
     assert ours.split() == ["spillway", "99.80%", "0.001", "/", "0.005", "0.000", "/", "0.250", "20.0", "1.00"]
-    assert asked.split() == ["(asked", "of", "ours:", "bench", "selfcheck)", "99.00%", "1.000", "1.000"]
-    for column in ("kept up", "TTFT err p50/p99 ms", "gap err p50/p99 ms"):
+    assert asked.split() == ["(asked", "of", "ours)", "99.50%", "0.500", "0.100", "1.50"]
+    for column in ("kept up", "TTFT err p50/p99 ms", "gap err p50/p99 ms", "x floor"):
         end = names.index(column) + len(column)
         assert asked[:end].split()[-1] == asked[: end + 1].split()[-1], "the figures end where the column does"
