@@ -22,6 +22,9 @@ from planner.sections import none_of
 from planner.solve import Progress
 from planner.why import next_best
 
+_WIDE, _OTHERWISE = 100, "the same work otherwise"
+"""Columns of a terminal from which on all of a purchase has room."""
+
 
 class Screen:
     """A status line on stderr that tells the bound, the plan and their gap as they close."""
@@ -64,7 +67,7 @@ def print_review(made: Review) -> None:
     for sentence in plan.headline:
         console.print(_text(sentence), style="bold")
     console.print()
-    tables = [_purchases(plan), _supplies(plan), _baselines(plan)]
+    tables = [purchases(plan, wide=console.width >= _WIDE), _supplies(plan), _baselines(plan)]
     for table in (*tables, *([_sensitivities(plan)] if plan.sensitivities else []), *map(_section, reasons(plan))):
         console.print(table)
     console.print(_text(_proof(plan)))
@@ -100,17 +103,20 @@ def print_checked(checked: Checked) -> None:
         console.print(_text(f"* {note}"))
 
 
-def _purchases(plan: Plan) -> Table:
+def purchases(plan: Plan, *, wide: bool) -> Table:
+    """What is bought and rented; what the same work would cost otherwise only on a wide screen (the report has it)."""
     table = Table(title="What to buy, rent and commit to", title_justify="left")
-    words = ("what", "from", "the same work otherwise", "price as of")
-    for column in ("what", "GPUs", "from", "USD", "USD per GPU-h", "used", "the same work otherwise", "price as of"):
-        table.add_column(column, justify="left" if column in words else "right")
+    columns = ("what", "GPUs", "from", "USD", "USD per GPU-h", "used", _OTHERWISE, "price as of")
+    for column in columns:
+        if wide or column != _OTHERWISE:
+            left = column in ("what", "from", _OTHERWISE, "price as of")
+            table.add_column(column, justify="left" if left else "right", overflow="fold")
     for p in plan.purchases:
         price = "" if p.usd_per_gpu_h is None else f"{p.usd_per_gpu_h:.2f}"
         use = "" if p.utilisation is None else f"{p.utilisation:.0%}"
         as_of = (p.source.as_of or "undated") + (" (stale)" if p.source.stale else "")
-        other = _text(next_best(p))
-        table.add_row(_text(p.offer), _held(p), _from(p), f"{p.usd:,.0f}", price, use, other, as_of)
+        other = [_text(next_best(p))] if wide else []
+        table.add_row(_text(p.offer), _held(p), _from(p), f"{p.usd:,.0f}", price, use, *other, as_of)
     return table
 
 

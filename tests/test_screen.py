@@ -1,12 +1,13 @@
-"""What the terminal says while a plan is searched for."""
+"""What the terminal says while a plan is searched for, and of what is bought."""
 
 from __future__ import annotations
 
 from math import inf
 
 import pytest
+from review_fixtures import plan
 
-from planner.screen import Screen, standing
+from planner.screen import Screen, purchases, standing
 from planner.solve import Progress
 
 
@@ -32,3 +33,11 @@ def test_the_status_line_takes_every_progress() -> None:
     with Screen() as screen:
         for bound_usd, plan_usd in ((-inf, inf), (1.0, inf), (1.0, 2.0)):
             screen.progress(Progress(bound_usd, plan_usd, 3))
+
+
+def test_a_narrow_screen_leaves_the_other_way_out() -> None:
+    """Every purchase keeps its row; what the same work would cost otherwise needs a wide one."""
+    narrow, wide = (purchases(plan(), wide=each) for each in (False, True))
+    headers = [[str(column.header) for column in table.columns] for table in (narrow, wide)]
+    assert set(headers[1]) - set(headers[0]) == {"the same work otherwise"}
+    assert narrow.row_count == wide.row_count == len(plan().purchases)
