@@ -32,7 +32,6 @@ class Dispatch:
     values: Array
     usd_per_h: Array
     marginal_usd: Array
-    basis: Ints
 
     @property
     def left_out(self) -> Array:
@@ -93,7 +92,7 @@ class Priced:
         assert self.reduced is not None
         assert self.x is not None
         values = self.reduced.expand(self.epoch, self.x)
-        return Dispatch(self.matrix, values, self.usd_per_h, self.marginal_usd, self.row)
+        return Dispatch(self.matrix, values, self.usd_per_h, self.marginal_usd)
 
 
 def dispatch(hours: Hours, fleet: Fleet, blocks: Blocks) -> Priced:

@@ -76,7 +76,7 @@ def join(hours: Hours, islands: Sequence[Island], fleet: Fleet, blocks: Blocks, 
         where = [place[column] for column in island.columns(part.matrix.columns)]
         values[:, where] += part.values
         marginal[:, island.classes] = part.marginal_usd
-    divisible = Dispatch(matrix, values, np.zeros(len(blocks)), marginal, np.zeros(len(blocks), dtype=np.intp))
+    divisible = Dispatch(matrix, values, np.zeros(len(blocks)), marginal)
     return Rented(hours, fleet, blocks).exactly_whole(divisible, values)
 
 
