@@ -47,7 +47,7 @@ class Hours:
         self.problem = problem
         self.form = hour_form(problem)
         self.tariff = Tariff(problem)
-        self.bases: dict[tuple[int, ...], Bases] = {}
+        self.bases: dict[tuple[object, ...], Bases] = {}
 
     def matrix(self, fleet: Fleet) -> HourMatrix:
         """The matrix with `fleet` on the right-hand side."""
@@ -55,8 +55,7 @@ class Hours:
 
     def bases_of(self, reduced: Reduced) -> Bases:
         """What was found before for the same rows and columns."""
-        key = (*reduced.rows.tolist(), -1, *reduced.kept.tolist())
-        return self.bases.setdefault(key, Bases())
+        return self.bases.setdefault(reduced.key(), Bases())
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +98,7 @@ def dispatch(hours: Hours, fleet: Fleet, blocks: Blocks) -> Priced:
     """The cheapest way to serve every block with `fleet`, on-demand units divisible."""
     matrix = hours.matrix(fleet)
     reduced = reduce(hours.problem, matrix, blocks)
-    b = right_hand_sides(matrix, blocks)[:, reduced.rows]
-    names = tuple(matrix.rows[r] for r in reduced.rows)
+    b = reduced.right_hand_side(right_hand_sides(matrix, blocks))
     x, usd = np.zeros((len(blocks), reduced.coefficients.shape[1])), np.zeros(len(blocks))
     row, row_epoch = np.zeros(len(blocks), dtype=np.intp), []
     prices, worth, unit, limit = [], [], [], []
@@ -114,7 +112,7 @@ def dispatch(hours: Hours, fleet: Fleet, blocks: Blocks) -> Priced:
         x[here], usd[here], row[here] = optima.x, optima.x @ cost, optima.basis + seen
         seen += len(optima.dual)
         row_epoch.append(np.full(len(optima.dual), m))
-        prices.append(hours.tariff.from_duals(m, names, optima.dual))
+        prices.append(hours.tariff.from_duals(m, reduced.names, optima.dual))
         worth.append(hours.tariff.worth(m, prices[-1]))
         above = hours.tariff.above_use(m, prices[-1])
         unit.append(np.where(hours.tariff.bought, above, 0.0))

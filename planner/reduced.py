@@ -6,16 +6,20 @@ price per request that is known beforehand: its **way out**. The hour's programm
 owned or reserved, limited endpoints and offers) with the requests that save most against their way out. That is a
 tenth of the columns, and nothing is lost: `expand` gives the full answer back.
 
+GPUs that serve alike, whoever owns them, are one **kind** (`kinds.py`).
+
 `rent=False` takes hour-placed offers out altogether: the programme of an hour in which replicas are given (their number
 is on the right-hand side of the capacity rows).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from planner.kinds import Kind, alike
 from planner.problem import Array, Blocks, Ints, Problem
 from planner.same_matrix import Flags
 from planner.solver import HourMatrix
@@ -23,28 +27,44 @@ from planner.solver import HourMatrix
 
 @dataclass(frozen=True, eq=False)
 class Reduced:
-    """Rows `A x <= or == b` over [way out of each class | the kept columns of the full matrix].
+    """Rows `A x <= or == b` over [way out of each class | the kept columns of the full matrix | those of kinds].
 
-    `rows` are the kept rows of the full matrix, `kept` its kept columns, `ways[w]` what one request on way out w adds
-    to the full columns, `way[m, k]` the way out of class k in epoch m.
+    `rows` are the kept rows of the full matrix, one row a kind follows; `names` are those of all. `kept` are its kept
+    columns, `ways[w]` what one request on way out w adds to the full columns, `way[m, k]` the way out of class k in
+    epoch m.
     """
 
     coefficients: Array
     equality: Flags
     cost_usd: Array
     rows: Ints
+    names: tuple[str, ...]
     kept: Ints
     ways: Array
     way: Ints
+    kinds: tuple[Kind, ...]
+
+    def right_hand_side(self, b: Array) -> Array:
+        """[t, r] of these rows, from [t, r] of the full matrix."""
+        return np.hstack([b[:, self.rows], np.zeros((len(b), len(self.kinds)))])
+
+    def key(self) -> tuple[object, ...]:
+        """What tells apart the matrices of one problem."""
+        kinds = tuple((tuple(kind.classes.tolist()), kind.sources) for kind in self.kinds)
+        return tuple(self.rows.tolist()), tuple(self.kept.tolist()), kinds
 
     def expand(self, epoch: Ints, x: Array) -> Array:
         """The full columns of blocks in these epochs from the reduced ones."""
         count = self.way.shape[1]
         values = np.zeros((len(x), self.ways.shape[1]))
-        values[:, self.kept] = x[:, count:]
+        first = count + len(self.kept)
+        values[:, self.kept] = x[:, count:first]
         for m in np.unique(epoch):
             here = epoch == m
             values[here] += x[here, :count] @ self.ways[self.way[m]]
+        for kind in self.kinds:
+            kind.expand(x[:, first : first + kind.count], values)
+            first += kind.count
         return values
 
 
@@ -54,19 +74,44 @@ def reduce(
     """What is scarce in these blocks with the fleet on the matrix's right-hand side (`everywhere`: or could be)."""
     ample = _Ample(problem, matrix, blocks)
     classes, usd = len(problem.classes), matrix.cost_usd
-    ways, of_class = _ways(problem, matrix, ample, rent=rent)
+    scarce = {key[0] for family, key in matrix.columns if family == "on" and rent} - ample.offers - ample.absent
+    held = _held(problem, matrix, scarce, rent=rent, everywhere=everywhere)
+    rentable = [key for family, key in matrix.columns if family == "rented" and key[0] in ample.offers] if rent else []
+    shared = alike(problem, held, rentable)
+    inside = {source.deployment for sources in shared for source in sources}
+    ways, of_class = _ways(problem, matrix, ample, [pair for pair in rentable if pair[1] not in inside])
     price = usd @ ways.T
     way = np.empty((len(usd), classes), dtype=np.intp)
     for k in range(classes):
         mine = np.flatnonzero(of_class == k)
         way[:, k] = mine[np.argmin(price[:, mine], axis=1)]
     out_usd = np.take_along_axis(price, way, axis=1)
-    kept = _kept(problem, matrix, ample, out_usd, rent=rent, everywhere=everywhere)
-    rows = np.concatenate([np.arange(classes), _scarce_rows(matrix, kept)])
-    inside = matrix.coefficients[np.ix_(rows, kept)]
-    outside = np.vstack([np.eye(classes), np.zeros((len(rows) - classes, classes))])
-    cost = np.hstack([out_usd, usd[:, kept]])
-    return Reduced(np.hstack([outside, inside]), matrix.equality[rows], cost, rows, kept, ways, way)
+    kept = _kept(matrix, ample, out_usd, held - inside, scarce)
+    kinds = tuple(Kind(problem, matrix, sources, out_usd) for sources in shared)
+    outside = np.eye(len(matrix.rows), classes)  # the balances come first
+    wide = np.hstack([outside, matrix.coefficients[:, kept], *(kind.rows for kind in kinds)])
+    rows = np.flatnonzero((wide != 0).any(axis=1))
+    return Reduced(
+        coefficients=np.vstack([wide[rows], *_own_rows(kinds, classes + len(kept))]),
+        equality=np.concatenate([matrix.equality[rows], np.zeros(len(kinds), dtype=bool)]),
+        cost_usd=np.hstack([out_usd, usd[:, kept], *(kind.cost_usd for kind in kinds)]),
+        rows=rows,
+        names=(*(matrix.rows[r] for r in rows), *(f"kind.{g}" for g in range(len(kinds)))),
+        kept=kept,
+        ways=ways,
+        way=way,
+        kinds=kinds,
+    )
+
+
+def _own_rows(kinds: tuple[Kind, ...], first: int) -> Iterator[Array]:
+    """The row of every kind; its columns follow `first` others and those of the kinds before it."""
+    count = first + sum(kind.count for kind in kinds)
+    for kind in kinds:
+        row = np.zeros(count)
+        row[first : first + kind.count] = kind.run
+        first += kind.count
+        yield row
 
 
 class _Ample:
@@ -108,7 +153,16 @@ def _most_units(problem: Problem, o: int) -> Array:
     return most
 
 
-def _ways(problem: Problem, matrix: HourMatrix, ample: _Ample, *, rent: bool) -> tuple[Array, Ints]:
+def _held(problem: Problem, matrix: HourMatrix, scarce: set[int], *, rent: bool, everywhere: bool) -> set[int]:
+    """Deployments that have capacity, or may have."""
+    there = {name: bool(row.max() > 0) for name, row in zip(matrix.rows, matrix.constant.T, strict=True)}
+    fed = {key[1] for family, key in matrix.columns if family == "rented" and (not rent or key[0] in scarce)}
+    serving = {key[1] for family, key in matrix.columns if family == "served"}
+    return {d for d in serving if everywhere or d in fed or there[f"capacity.{problem.deployments[d].name}"]}
+
+
+def _ways(problem: Problem, matrix: HourMatrix, ample: _Ample, pairs: list[tuple[int, ...]]) -> tuple[Array, Ints]:
+    """What a request adds to the columns on every way that has no limit, and its class; `pairs` are rented so."""
     place = {column: i for i, column in enumerate(matrix.columns)}
     ways: list[Array] = []
     of_class: list[int] = []
@@ -116,7 +170,6 @@ def _ways(problem: Problem, matrix: HourMatrix, ample: _Ample, *, rent: bool) ->
         if family == "unserved" or (family == "api" and key[1] in ample.endpoints):
             ways.append(_one(len(place), {place[family, key]: 1.0}))
             of_class.append(key[0])
-    pairs = [key for family, key in matrix.columns if family == "rented" and key[0] in ample.offers] if rent else []
     for o, d in pairs:
         deployment = problem.deployments[d]
         unit = problem.offers[o].covers[deployment.pool]
@@ -129,16 +182,13 @@ def _ways(problem: Problem, matrix: HourMatrix, ample: _Ample, *, rent: bool) ->
     return np.array(ways), np.array(of_class)
 
 
-def _kept(problem: Problem, matrix: HourMatrix, ample: _Ample, out_usd: Array, *, rent: bool, everywhere: bool) -> Ints:
+def _kept(matrix: HourMatrix, ample: _Ample, out_usd: Array, held: set[int], scarce: set[int]) -> Ints:
     """Columns of what is scarce and can save something in some epoch."""
-    there = {name: bool(row.max() > 0) for name, row in zip(matrix.rows, matrix.constant.T, strict=True)}
-    scarce = {key[0] for family, key in matrix.columns if family == "on" and rent} - ample.offers - ample.absent
-    fed = {key[1] for family, key in matrix.columns if family == "rented" and (not rent or key[0] in scarce)}
     kept = []
     for i, (family, key) in enumerate(matrix.columns):
         keep = False
         if family == "served":
-            keep = everywhere or key[1] in fed or there[f"capacity.{problem.deployments[key[1]].name}"]
+            keep = key[1] in held
         elif family == "api":
             keep = key[1] not in ample.endpoints
         elif family in ("on", "rented"):
@@ -148,12 +198,6 @@ def _kept(problem: Problem, matrix: HourMatrix, ample: _Ample, out_usd: Array, *
         if keep:
             kept.append(i)
     return np.array(kept, dtype=np.intp)
-
-
-def _scarce_rows(matrix: HourMatrix, kept: Ints) -> Ints:
-    touched = (matrix.coefficients[:, kept] != 0).any(axis=1) if len(kept) else np.zeros(len(matrix.rows), dtype=bool)
-    touched[matrix.rows_of("balance")] = False
-    return np.flatnonzero(touched)
 
 
 def _one(length: int, entries: dict[int, float]) -> Array:

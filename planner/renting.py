@@ -106,13 +106,12 @@ class Rented:
         usd, b = self._fixed(rented, rows)
         x = np.zeros((len(rows), reduced.coefficients.shape[1]))
         replica = np.zeros((len(rows), len(tariff.gpus)))
-        names = tuple(self.matrix.rows[r] for r in reduced.rows)
         for m, here in self._priced_alike(usd, rows):
             cost = reduced.cost_usd[m]
             optima = solve_many(reduced.coefficients, reduced.equality, cost, b[here], self.hours.bases_of(reduced))
             x[here] = optima.x
             usd[here] += optima.x @ cost
-            prices = tariff.from_duals(m, names, optima.dual, rent=False)
+            prices = tariff.from_duals(m, reduced.names, optima.dual, rent=False)
             replica[here] = (prices.gpu_h * tariff.gpus)[optima.basis]
         return Given(usd, x, replica)
 
@@ -135,7 +134,7 @@ class Rented:
         usd = (self.units(rented) * self.usd_per_unit[self.blocks.epoch[rows]]).sum(axis=1)
         usd = np.where(self.fits(rented, rows), usd, np.inf)
         b = self.base[rows] - rented @ self.matrix.coefficients[:, self.columns].T
-        return usd, b[:, self.reduced.rows]
+        return usd, self.reduced.right_hand_side(b)
 
     def _priced_alike(self, usd: Array, rows: Ints) -> Iterator[tuple[int, Ints]]:
         """Places in `rows` of the blocks that have a finite price so far, by price book."""

@@ -11,12 +11,18 @@ bases cover a year of hours.
 Trying is cheap because the dual value `dual @ b[t]` of a dual feasible basis never exceeds the optimum: only where no
 other basis known has a higher one can this basis be the optimal one, so only there is its basic solution worked out.
 
+Where GPUs stand idle their use costs nothing, so many bases are optimal that few hours share: whichever GPUs they fill,
+at a price of 0. So a basis is chosen as if the use of whatever a row limits cost a hair more, by row another (the
+lexicographic rule of Dantzig, Orden & Wolfe 1955 by small numbers): with that, one is the best. Costs and duals are
+told without it.
+
 Rows and columns are scaled so that right-hand sides are of order one: demand in requests and capacity in GPUs are six
 orders of magnitude apart. Source: parametric linear programming (Gal, Postoptimal Analyses, 1979).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +31,11 @@ from planner.problem import Array, Ints
 from planner.same_matrix import Flags, SameMatrix
 
 _TOLERANCE = 1e-9
+_HAIR = 1e-6
+"""Of the mean cost: little enough to change no other choice, and a thousand times what tolerances allow."""
+_ALIKE = 1e-9
+"""Values so near are equal."""
+_GOLDEN = (math.sqrt(5) - 1) / 2
 _CHUNK = 4096
 _MOST_BYTES = 64 * 2**20
 Basis = tuple[int, ...]
@@ -84,7 +95,7 @@ def solve_many(a: Array, equality: Flags, c: Array, b: Array, bases: Bases | Non
     found.try_known(bases)
     lp: SameMatrix | None = None
     while len(found.left):
-        lp = lp or SameMatrix(scaled.a, equality, scaled.c, tolerance=_TOLERANCE)
+        lp = lp or SameMatrix(scaled.a, equality, scaled.chosen_by[: a.shape[1]], tolerance=_TOLERANCE)
         t = int(found.left[len(found.left) // 2])
         lp.right_hand_side(scaled.b[t])
         _, x, dual = lp.solve()
@@ -104,8 +115,8 @@ def lowest(a: Array, equality: Flags, c: Array, b: Array, bases: Bases) -> Array
         return np.full(len(b), -np.inf)
     scaled = _Scaled(a, equality, c, b, bases)
     index, inverse = bases.stacked()
-    dual = np.einsum("br,brs->bs", scaled.full_cost[index], inverse)
-    dual = dual[scaled.dual_feasible(dual)]
+    dual = np.einsum("br,brs->bs", scaled.usd[index], inverse)
+    dual = dual[scaled.dual_feasible(dual, scaled.usd)]
     chunks = [scaled.b[start : start + _CHUNK] for start in range(0, len(b), _CHUNK)]
     return np.concatenate([(chunk @ dual.T).max(axis=1, initial=-np.inf) for chunk in chunks])
 
@@ -122,16 +133,25 @@ class _Scaled:
             bases.column = np.where(in_balance > 0, 1 / np.where(in_balance > 0, in_balance, 1.0), 1.0)
         self.row, self.column = bases.row, bases.column
         self.a = a * self.row[:, None] * self.column
-        self.c = c * self.column
         self.b = b * self.row
         self.equality = equality
         self.full = np.hstack([self.a, np.eye(len(a))])
-        self.full_cost = np.concatenate([self.c, np.zeros(len(a))])
-        self.slack = _TOLERANCE * (1 + np.abs(self.c))
+        self.usd = np.concatenate([c * self.column, np.zeros(len(a))])
+        self.chosen_by = self.usd.copy()
+        self.chosen_by[: a.shape[1]] += self._hair()
 
-    def dual_feasible(self, dual: Array) -> Flags:
+    def _hair(self) -> Array:
+        """[C] what the use of limited rows costs more, so that no two ways to the same cost tie."""
+        use = np.where(self.equality[:, None], 0.0, np.maximum(self.a, 0.0))
+        mean = use.sum(axis=1) / np.maximum((use > 0).sum(axis=1), 1)
+        apart = 1 + np.arange(len(use)) * _GOLDEN % 1
+        hair = _HAIR * np.abs(self.usd[: self.a.shape[1]]).mean()
+        return np.asarray(np.divide(hair * apart, mean, out=np.zeros(len(use)), where=mean > 0) @ use)
+
+    def dual_feasible(self, dual: Array, cost: Array) -> Flags:
         """Which of these dual vectors (rows) price every column at or under its cost."""
-        columns = (self.c - dual @ self.a >= -self.slack).all(axis=1)
+        c = cost[: self.a.shape[1]]
+        columns = (c - dual @ self.a >= -_TOLERANCE * (1 + np.abs(c))).all(axis=1)
         most = _TOLERANCE * (1 + np.abs(dual).max(axis=1, keepdims=True))
         return np.asarray(columns & (dual[:, ~self.equality] <= most).all(axis=1))
 
@@ -156,9 +176,8 @@ class _Found:
         if not bases.found:
             return
         index, inverse = bases.stacked()
-        dual = np.einsum("br,brs->bs", self.scaled.full_cost[index], inverse)
-        usable = np.flatnonzero(self.scaled.dual_feasible(dual))
-        first, self.duals = len(self.duals), [*self.duals, *dual[usable]]
+        dual = np.einsum("br,brs->bs", self.scaled.chosen_by[index], inverse)
+        usable = np.flatnonzero(self.scaled.dual_feasible(dual, self.scaled.chosen_by))
         for start in range(0, len(self.best) if len(usable) else 0, _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, len(self.best)))
             value = self.scaled.b[rows] @ dual[usable].T
@@ -167,7 +186,7 @@ class _Found:
             for place in np.flatnonzero(near.any(axis=0)):
                 here = rows[near[:, place]]
                 one = usable[place]
-                self._accept(here[self.basis[here] < 0], index[one], inverse[one], first + int(place))
+                self._accept(here[self.basis[here] < 0], index[one], inverse[one], dual[one])
         self.left = np.flatnonzero(self.basis < 0)
 
     def try_new(self, basis: Basis) -> Array | None:
@@ -176,21 +195,20 @@ class _Found:
         inverse = self._inverse(basis)
         if inverse is None:
             return None
-        dual = self.scaled.full_cost[np.array(basis)] @ inverse
-        if not self.scaled.dual_feasible(dual[None, :])[0]:
+        dual = self.scaled.chosen_by[np.array(basis)] @ inverse
+        if not self.scaled.dual_feasible(dual[None, :], self.scaled.chosen_by)[0]:
             return inverse
         value = self.scaled.b[self.left] @ dual
         near = value >= self.best[self.left] - self._margin(self.left)
         self.best[self.left] = np.maximum(self.best[self.left], value)
-        self.duals.append(dual)
-        self._accept(self.left[near], np.array(basis), inverse, len(self.duals) - 1)
+        self._accept(self.left[near], np.array(basis), inverse, dual)
         self.left = self.left[self.basis[self.left] < 0]
         return inverse
 
     def accept(self, t: int, x: Array, dual: Array) -> None:
         """Take HiGHS's own solution of programme t, which its basis reproduces only beyond our tolerance."""
         self.x[t] = np.maximum(x, 0.0)
-        self.cost[t] = float(self.x[t] @ self.scaled.c)
+        self.cost[t] = float(self.x[t] @ self.scaled.usd[: self.x.shape[1]])
         self.basis[t] = len(self.duals)
         self.duals.append(dual)
         self.left = self.left[self.left != t]
@@ -202,7 +220,7 @@ class _Found:
 
     def _margin(self, rows: Ints) -> Array:
         best = self.best[rows]
-        return np.where(np.isfinite(best), 1e-8 * (1 + np.abs(best)), 0.0)
+        return np.where(np.isfinite(best), _ALIKE * (1 + np.abs(best)), 0.0)
 
     def _inverse(self, basis: Basis) -> Array | None:
         try:
@@ -211,7 +229,7 @@ class _Found:
             return None
         return inverse
 
-    def _accept(self, rows: Ints, index: Ints, inverse: Array, dual: int) -> None:
+    def _accept(self, rows: Ints, index: Ints, inverse: Array, dual: Array) -> None:
         """Where of `rows` the basic solution is feasible, it is the optimum."""
         if not len(rows):
             return
@@ -227,5 +245,7 @@ class _Found:
             x = np.zeros((len(solved), columns))
             x[:, index[~logical]] = np.maximum(values[good][:, ~logical], 0.0)
             self.x[solved] = x
-            self.cost[solved] = x @ scaled.c
-            self.basis[solved] = dual
+            self.cost[solved] = x @ scaled.usd[:columns]
+            self.basis[solved] = len(self.duals)
+            exact = scaled.usd[index] @ inverse
+            self.duals.append(exact if scaled.dual_feasible(exact[None, :], scaled.usd)[0] else dual)

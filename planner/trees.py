@@ -88,21 +88,21 @@ class Hour:
         reduced = reduce(problem, fleet or matrix, blocks, rent=False, everywhere=fleet is None)
         self.tariff, self.m, self.steps = hours.tariff, m, steps
         self.gpus = self.tariff.gpus[steps.deployment] * steps.replicas
-        self.names = tuple(matrix.rows[r] for r in reduced.rows)
-        self.constant = matrix.constant[m, reduced.rows]
+        self.names = reduced.names
+        self.constant = reduced.right_hand_side(matrix.constant)[m]
         self.capacity = np.full(len(problem.deployments), -1, dtype=np.intp)
         for d, deployment in enumerate(problem.deployments):
             if f"capacity.{deployment.name}" in self.names:
                 self.capacity[d] = self.names.index(f"capacity.{deployment.name}")
         row = self.capacity[steps.deployment]
-        supply = np.zeros((len(reduced.rows), len(row)))
+        supply = np.zeros((len(self.names), len(row)))
         there = np.flatnonzero(row >= 0)
         supply[row[there], there] = -self.gpus[there]
         first, count, scarce = reduced.coefficients.shape[1], *steps.units.shape
         self.numbers, self.beyond = first + np.arange(count), first + count + np.arange(scarce)
-        matrix_of_hour = np.zeros((len(reduced.rows) + scarce, first + count + scarce))
-        matrix_of_hour[: len(reduced.rows), : first + count] = np.hstack([reduced.coefficients, supply])
-        matrix_of_hour[len(reduced.rows) :, first:] = np.hstack([steps.units.T, -np.eye(scarce)])
+        matrix_of_hour = np.zeros((len(self.names) + scarce, first + count + scarce))
+        matrix_of_hour[: len(self.names), : first + count] = np.hstack([reduced.coefficients, supply])
+        matrix_of_hour[len(self.names) :, first:] = np.hstack([steps.units.T, -np.eye(scarce)])
         cost = np.concatenate([reduced.cost_usd[m], np.zeros(count), self._beyond_usd()])
         equality = np.concatenate([reduced.equality, np.zeros(scarce, dtype=bool)])
         self.programme = SameMatrix(matrix_of_hour, equality, cost, tolerance=1e-7)
