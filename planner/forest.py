@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from planner.master import whole_use
 from planner.other_prices import OTHER, Raised, at_fleet, higher, otherwise
 from planner.partition import earnings
 from planner.problem import Array, Blocks, Ints
+from planner.reduced import Reduced, reduce
 from planner.same_matrix import Flags
 from planner.solver import Fleet
 from planner.steps import Steps, steps_of
@@ -79,10 +81,15 @@ class Forest:
         present_h: Array = self.blocks.weight_h * discount[self.blocks.epoch]
         return present_h
 
+    @cached_property
+    def reduced(self) -> Reduced:
+        """The hour's programme wherever a fleet may have capacity."""
+        return reduce(self.hours.problem, self.hours.form.bare, self.blocks, rent=False, everywhere=True)
+
     def solver(self, m: int, held: bool) -> Hour:
         """The hour's programme at the prices of epoch m."""
         if (m, held) not in self.solvers:
-            self.solvers[m, held] = Hour(self.hours, self.blocks, m, self.steps[held])
+            self.solvers[m, held] = Hour(self.hours, m, self.steps[held], self.reduced)
         return self.solvers[m, held]
 
     def raise_plane(self, fleet: Fleet, priced: Priced, settled: Dispatch, allowed_usd: float) -> Raised:

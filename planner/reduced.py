@@ -59,9 +59,11 @@ class Reduced:
         values = np.zeros((len(x), self.ways.shape[1]))
         first = count + len(self.kept)
         values[:, self.kept] = x[:, count:first]
-        for m in np.unique(epoch):
-            here = epoch == m
-            values[here] += x[here, :count] @ self.ways[self.way[m]]
+        for k, way in enumerate(self.way.T):
+            for w in np.unique(way):
+                served = np.where(way[epoch] == w, x[:, k], 0.0)
+                for column in np.flatnonzero(self.ways[w]):
+                    values[:, column] += served * self.ways[w, column]
         for kind in self.kinds:
             kind.expand(x[:, first : first + kind.count], values)
             first += kind.count

@@ -54,12 +54,14 @@ class Bases:
         self.column: Array | None = None
         self._index = np.zeros((0, 0), dtype=np.intp)
         self._inverse = np.zeros((0, 0, 0))
+        self._duals: dict[bytes, tuple[int, Array, Flags]] = {}
 
     def keep(self, basis: Basis, inverse: Array) -> None:
         """Remember a basis."""
         place, room = len(self.found), len(self._index)
         if place == room and room * inverse.nbytes >= _MOST_BYTES:
             place = self.found.pop(next(iter(self.found)))
+            self._duals.clear()
         elif place == room:
             more = max(64, room)
             self._index = np.vstack([self._index.reshape(-1, len(basis)), np.zeros((more, len(basis)), dtype=np.intp)])
@@ -68,6 +70,22 @@ class Bases:
             )
         self.found[basis] = place
         self._index[place], self._inverse[place] = basis, inverse
+
+    def duals(self, scaled: _Scaled, cost: Array) -> tuple[Array, Flags]:
+        """[B, R] duals of every basis at these costs (of structural and logical columns), and which are feasible.
+
+        What was found at the same costs before is kept.
+        """
+        index, inverse = self.stacked()
+        known, duals, feasible = self._duals.get(
+            cost.tobytes(), (0, np.zeros((0, len(scaled.a))), np.zeros(0, dtype=bool))
+        )
+        if known < len(index):
+            more = np.einsum("br,brs->bs", cost[index[known:]], inverse[known:])
+            duals = np.vstack([duals, more])
+            feasible = np.concatenate([feasible, scaled.dual_feasible(more, cost)])
+            self._duals[cost.tobytes()] = len(index), duals, feasible
+        return duals, feasible
 
     def stacked(self) -> tuple[Ints, Array]:
         """[B, R] columns of every basis and [B, R, R] inverses."""
@@ -114,9 +132,8 @@ def lowest(a: Array, equality: Flags, c: Array, b: Array, bases: Bases) -> Array
     if not bases.found:
         return np.full(len(b), -np.inf)
     scaled = _Scaled(a, equality, c, b, bases)
-    index, inverse = bases.stacked()
-    dual = np.einsum("br,brs->bs", scaled.usd[index], inverse)
-    dual = dual[scaled.dual_feasible(dual, scaled.usd)]
+    dual, feasible = bases.duals(scaled, scaled.usd)
+    dual = dual[feasible]
     chunks = [scaled.b[start : start + _CHUNK] for start in range(0, len(b), _CHUNK)]
     return np.concatenate([(chunk @ dual.T).max(axis=1, initial=-np.inf) for chunk in chunks])
 
@@ -176,8 +193,8 @@ class _Found:
         if not bases.found:
             return
         index, inverse = bases.stacked()
-        dual = np.einsum("br,brs->bs", self.scaled.chosen_by[index], inverse)
-        usable = np.flatnonzero(self.scaled.dual_feasible(dual, self.scaled.chosen_by))
+        dual, feasible = bases.duals(self.scaled, self.scaled.chosen_by)
+        usable = np.flatnonzero(feasible)
         for start in range(0, len(self.best) if len(usable) else 0, _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, len(self.best)))
             value = self.scaled.b[rows] @ dual[usable].T

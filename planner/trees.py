@@ -30,11 +30,10 @@ from typing import Any
 import numpy as np
 
 from planner.dispatch import Hours
-from planner.problem import Array, Blocks, Ints
-from planner.reduced import reduce
+from planner.problem import Array, Ints
+from planner.reduced import Reduced
 from planner.same_matrix import Flags, SameMatrix
 from planner.scarcity import Prices
-from planner.solver import HourMatrix
 from planner.steps import Steps
 
 _WHOLE = 1e-6
@@ -78,18 +77,14 @@ class Terms:
 
 
 class Hour:
-    """HiGHS with the hour's programme of one epoch: ways out, what is scarce, and N.
+    """HiGHS with the hour's programme of one epoch: ways out, what is scarce (as `reduced` has it), and N."""
 
-    With the matrix of a fleet, deployments that neither are there nor can be rented are left out.
-    """
-
-    def __init__(self, hours: Hours, blocks: Blocks, m: int, steps: Steps, fleet: HourMatrix | None = None) -> None:
-        problem, matrix = hours.problem, hours.form.bare
-        reduced = reduce(problem, fleet or matrix, blocks, rent=False, everywhere=fleet is None)
+    def __init__(self, hours: Hours, m: int, steps: Steps, reduced: Reduced) -> None:
+        problem = hours.problem
         self.tariff, self.m, self.steps = hours.tariff, m, steps
         self.gpus = self.tariff.gpus[steps.deployment] * steps.replicas
         self.names = reduced.names
-        self.constant = reduced.right_hand_side(matrix.constant)[m]
+        self.constant = reduced.right_hand_side(hours.form.bare.constant)[m]
         self.capacity = np.full(len(problem.deployments), -1, dtype=np.intp)
         for d, deployment in enumerate(problem.deployments):
             if f"capacity.{deployment.name}" in self.names:

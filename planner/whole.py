@@ -175,7 +175,7 @@ class _Growth:
         rented = guess.rented
         self.guess, self.rented, self.m, self.here, self.allowed_usd = guess, rented, m, here, allowed_usd
         self.problem = rented.hours.problem
-        self.solver = Hour(rented.hours, rented.blocks, m, rented.steps(), rented.matrix)
+        self.solver = Hour(rented.hours, m, rented.steps(), rented.reduced)
         self.replicas = self.solver.steps.replicas
         self.demand, self.weight = rented.blocks.demand[here], rented.present_h[here]
         self.epochs = rented.blocks.epoch[here]
