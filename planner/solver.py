@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from planner.neighbourhood import begin_near
 from planner.problem import Array, Blocks, Ints, Problem
 from planner.programme import EVERY_BLOCK, Programme, Relax, block_costs, build, whole_by_itself
 from planner.same_matrix import Flags
@@ -55,25 +56,31 @@ class Answer:
 def solve_programme(programme: Programme, *, gap: float, time_limit_s: float, start: Fleet | None = None) -> Answer:
     """Solve with HiGHS to a relative `gap` or until `time_limit_s`; one thread and a fixed seed: same in, same out.
 
-    `start` is a fleet to begin with; a master is searched with one of HiGHS's heuristics, the others cost more than
-    they find there. Ctrl-C stops HiGHS and keeps what it has (`Answer.stopped`).
+    `start` is a fleet to begin with; a master without one begins near its divisible optimum (`neighbourhood.py`). It is
+    searched with one of HiGHS's heuristics, the others cost more than they find there. Ctrl-C stops HiGHS and keeps
+    what it has (`Answer.stopped`).
     """
     import highspy
     import pulp
 
     class Started(pulp.HiGHS):  # type: ignore[misc]  # PuLP is not typed
-        stopped = False
+        begun = stopped = False
 
         def callSolver(self, lp: Any) -> None:  # noqa: N802  # PuLP's name
             if start is not None:
                 places, values = _as_solution(programme, start)
                 lp.solverModel.setSolution(len(places), places, values)
-            self.stopped = _run(lp.solverModel)
+            elif programme.cost:
+                self.stopped = begin_near(lp.solverModel, gap, _run)
+            if not self.stopped:
+                self.begun, self.stopped = True, _run(lp.solverModel)
 
     options = _MASTER_OPTIONS if programme.cost else {}
     way = Started(msg=False, gapRel=gap, gapAbs=0.0, timeLimit=max(time_limit_s, 0.0), threads=1, random_seed=SEED,
             mip_feasibility_tolerance=1e-7, **options)  # fmt: skip
     way.actualSolve(programme.lp)
+    if not way.begun:
+        return Answer("nothing found", math.inf, -math.inf, None, None, stopped=True)
     solver = programme.lp.solverModel
     info = solver.getInfo()
     found = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
