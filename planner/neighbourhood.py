@@ -2,8 +2,8 @@
 
 HiGHS cuts at the root for tens of seconds before it looks for one. Near the divisible optimum there are good ones: with
 what is bought kept within one of it, and nothing else bought but what the divisible answer might as well have bought, a
-programme is small, and solved in a tenth or a hundredth of that time (relaxation enforced neighbourhood search: Berthold,
-Math. Program. Computation 2014). Branch and bound begins with its answer, and often ends with it.
+programme is small, and solved in a tenth or a hundredth of that time (relaxation enforced neighbourhood search:
+Berthold, Math. Program. Computation 2014). Branch and bound begins with its answer, and often ends with it.
 """
 
 from __future__ import annotations
