@@ -15,12 +15,13 @@ import numpy as np
 from planner.dispatch import Dispatch, Hours, Priced, dispatch
 from planner.forest import Forest
 from planner.islands import Island
+from planner.kinks import Bending, can_bend
 from planner.master import Level, Plane, whole_use
-from planner.partition import at_means, busiest, importance_of, partition, plane, sample_of, sketch, unpriced
+from planner.partition import at_means, busiest, importance_of, means, partition, plane, sample_of, sketch, unpriced
 from planner.present import hours_usd
 from planner.problem import Array, Blocks
 from planner.solver import Fleet
-from planner.whole import settle
+from planner.whole import Settled, settle
 
 
 class Explored:
@@ -37,9 +38,11 @@ class Explored:
         self.sample = np.union1d(evenly, busiest(self.problem))
         self.steps_in_commitments = bool(whole_use(self.problem))
         self.sketched: dict[bytes, float] = {}
-        self.settled: tuple[bytes, Dispatch] | None = None
+        self.settled: tuple[bytes, Settled] | None = None
         self.planes: list[Plane] = []
-        self._add(unpriced(self.hours, self.blocks))
+        self.floor = unpriced(self.hours, self.blocks)
+        self._add(self.floor)
+        self.bending = Bending(self.hours, self.floor.usd_per_h) if can_bend(self.problem) else None
 
     @property
     def groups(self) -> Blocks:
@@ -66,14 +69,15 @@ class Explored:
         self._add(priced)
         return priced
 
-    def settle(self, fleet: Fleet, priced: Priced, allowed_usd: float) -> Dispatch:
-        """The hours payable, from where this was left."""
+    def settle(self, fleet: Fleet, priced: Priced, allowed_usd: float, enough_usd: float) -> Settled:
+        """The hours payable, from where this was left; where they cost `enough_usd`, no more need be known."""
         mine = self.island.fleet(fleet)
         key = self._key(mine)
         known = self.settled[1] if self.settled and self.settled[0] == key else None
         settled = settle(
-            self.hours, mine, self.blocks, priced, allowed_usd=allowed_usd, known=known, is_over=self.is_over
-        )
+            self.hours, mine, self.blocks, priced, allowed_usd=allowed_usd, enough_usd=enough_usd, known=known,
+            is_over=self.is_over,
+        )  # fmt: skip
         self.settled = key, settled
         return settled
 
@@ -86,6 +90,21 @@ class Explored:
             held = self.forest.hold_level(mine, raised, settled, allowed_usd)
             assert held.beyond_usd is not None
             self._add(held.priced, held.extra_usd, Level(self.problem.active_units(mine.buy), held.beyond_usd))
+
+    @property
+    def bends(self) -> bool:
+        """Whether what whole numbers cost stands in kinks (`kinks.py`); otherwise planes are raised by it."""
+        return self.bending is not None
+
+    def bend(self, fleet: Fleet, settled: Settled) -> None:
+        """What the hours cost at least with `fleet`, for fleets with more replicas too."""
+        if self.bending is not None:
+            least_usd = settled.least_usd_per_h
+            kink = self.bending.kink(self.island.fleet(fleet), least_usd)
+            kink = replace(kink, saved_usd=means(self.blocks, self.labels, kink.saved_usd))
+            usd = means(self.blocks, self.labels, least_usd[:, None])[:, 0]
+            none = [np.zeros((len(usd), len(each))) for each in (self.problem.deployments, self.problem.offers)]
+            self.planes.append(self._of_the_whole(Plane(usd, none[0], none[1], kink=kink)))
 
     def _key(self, mine: Fleet) -> bytes:
         return mine.replicas.tobytes() + self.problem.active_units(mine.buy)[self.hours.tariff.hourly].tobytes()
@@ -104,4 +123,5 @@ class Explored:
             units = np.full((len(self.whole.offers), len(self.whole.epochs)), np.inf)
             units[self.island.offers] = level.units
             level = replace(level, units=units)
-        return Plane(made.usd, replica, unit, level, self.first)
+        kink = None if made.kink is None else made.kink.within(self.island.deployments, len(self.whole.deployments))
+        return Plane(made.usd, replica, unit, level, self.first, kink)

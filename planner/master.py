@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from planner.kinks import Bends, Kink, over_rows, past_rows
 from planner.problem import Array, Offer, Problem
 from planner.programme import (
     FIRST_STAGE,
@@ -66,6 +67,7 @@ class Plane:
     unit_usd: Array
     level: Level | None = None
     first: int = 0
+    kink: Kink | None = None
 
 
 @dataclass(eq=False)
@@ -78,25 +80,30 @@ class Master:
     times: dict[tuple[int, int, int], Any] = field(default_factory=dict)
     beyond: dict[tuple[int, int, float], Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.bends = Bends(self.programme)
+
 
 def build_master(
     problem: Problem, planes: tuple[Plane, ...], relax: Relax, name: str = "master", buy: Array | None = None
 ) -> Programme:
     """State what is bought and placed, with the blocks' costs bounded from below by `planes` in place of the blocks.
 
-    Levels hold for whole commitments only: where purchases are relaxed, their planes are left out. With `buy[o, m]` the
-    purchases are these.
+    Levels and kinks hold for whole fleets only: where purchases or placement are relaxed, they are left out. With
+    `buy[o, m]` the purchases are these.
     """
     programme = begin(problem, relax, name)
     if buy is not None:
         for key, variable in programme.buy.items():
             variable.lowBound = variable.upBound = float(buy[key])
-    master = Master(programme, tuple(p for p in planes if not (relax.purchases and p.level)))
+    fractions = relax.purchases or relax.placement
+    master = Master(programme, tuple(p for p in planes if not (fractions and (p.level or p.kink))))
     for block in range(len(problem.blocks)):
         programme.cost[block] = new_variable(programme, f"cost.{block}")
-    if not relax.purchases:
+    if not fractions:
         usable_variables(master)
         beyond_variables(master)
+        kink_variables(master)
     set_objective(programme)
     for family in FIRST_STAGE:
         state(programme, family(programme))
@@ -140,6 +147,13 @@ def beyond_variables(master: Master) -> None:
                 master.beyond[key] = new_variable(programme, name, True, 1.0)
 
 
+def kink_variables(master: Master) -> None:
+    """over[d,m,u] and past[d,m,u] of every kink (`kinks.py`)."""
+    for plane in master.planes:
+        if plane.kink is not None:
+            master.bends.add(plane.kink)
+
+
 def usable_units(master: Master) -> Iterator[Row]:
     """usable[o,m] <= active(o,m)."""
     problem = master.programme.problem
@@ -181,7 +195,17 @@ def cost_plane(master: Master) -> Iterator[Row]:
             yield f"cost_plane.{i}.{t}", new_row([(master.programme.cost[t], 1.0), *terms], ">=", least)
 
 
-MASTER = (usable_units, usable_sizes, beyond_needed, cost_plane)
+def kink_over(master: Master) -> Iterator[Row]:
+    """over[d,m,u] + u past[d,m,u] <= replicas[d,m]."""
+    return over_rows(master.bends)
+
+
+def kink_past(master: Master) -> Iterator[Row]:
+    """over[d,m,u] <= (most[d,m] - u) past[d,m,u]."""
+    return past_rows(master.bends)
+
+
+MASTER = (usable_units, usable_sizes, beyond_needed, kink_over, kink_past, cost_plane)
 
 
 def _plane_terms(master: Master, plane: Plane, t: int, m: int) -> tuple[list[Term], float]:
@@ -202,6 +226,8 @@ def _plane_terms(master: Master, plane: Plane, t: int, m: int) -> tuple[list[Ter
         here = [o for o, n in _held(master, plane) if n == m]
         beyond = [master.beyond[o, m, _rounded(plane.level.units[o, m])] for o in here]
         terms += [(variable, float(plane.level.usd[t])) for variable in beyond]
+    if plane.kink is not None:
+        terms += master.bends.terms(plane.kink, t, m)
     return terms, least
 
 

@@ -54,7 +54,7 @@ def at_means(blocks: Blocks, labels: Ints) -> Blocks:
     weight: Array = np.bincount(labels, weights=blocks.weight_h).astype(np.float64)
     epoch = np.zeros(len(weight), dtype=np.intp)
     epoch[labels] = blocks.epoch
-    return Blocks(epoch, weight, _means(blocks, labels, blocks.demand))
+    return Blocks(epoch, weight, means(blocks, labels, blocks.demand))
 
 
 def plane(
@@ -75,10 +75,10 @@ def plane(
     unit = np.zeros((len(priced.worth), len(problem.offers)))
     unit[:, tariff.hourly] = priced.unit_usd
     replica = priced.prices.gpu_h * tariff.gpus
-    mean_usd = _means(blocks, labels, usd[:, None])[:, 0]
+    mean_usd = means(blocks, labels, usd[:, None])[:, 0]
     if level is not None:
-        level = replace(level, usd=_means(blocks, labels, level.usd[:, None])[:, 0])
-    return Plane(mean_usd, _means(blocks, labels, replica[row]), _means(blocks, labels, unit[row]), level)
+        level = replace(level, usd=means(blocks, labels, level.usd[:, None])[:, 0])
+    return Plane(mean_usd, means(blocks, labels, replica[row]), means(blocks, labels, unit[row]), level)
 
 
 def unpriced(hours: Hours, blocks: Blocks) -> Priced:
@@ -141,7 +141,7 @@ def busiest(problem: Problem) -> Ints:
     return np.array(sorted(found), dtype=np.intp)
 
 
-def _means(blocks: Blocks, labels: Ints, values: Array) -> Array:
+def means(blocks: Blocks, labels: Ints, values: Array) -> Array:
     """Weighted mean of every column over each group's hours."""
     weight = np.bincount(labels, weights=blocks.weight_h)
     sums = np.zeros((len(weight), values.shape[1]))

@@ -19,17 +19,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.dispatch import Dispatch, Hours, Priced, dispatch
+from planner.dispatch import Hours, Priced
 from planner.explored import Explored
-from planner.islands import islands_of, join, share_units
+from planner.islands import islands_of
 from planner.master import build_master
 from planner.partition import at_means, importance_of, partition
-from planner.present import fleet_usd, hours_usd
+from planner.payable import Payable, Plan
+from planner.present import fleet_usd
 from planner.problem import Blocks, Problem
 from planner.programme import Programme, Relax, build
-from planner.rounded import is_allowed, rounded_up
+from planner.rounded import is_allowed
 from planner.solver import Answer, Fleet, solve_programme
-from planner.whole import can_rent, settle, settled_as
+from planner.whole import Settled, settled_as
 
 _ROUNDS = 200
 """Masters with whole purchases."""
@@ -45,11 +46,12 @@ _NEAR = 0.7
 """A sketched fleet this close to the bound, in shares of the gap asked for, is worth a dispatch of every hour."""
 _AMPLE = 1.5
 """Times what the bound needs, a plane is raised at once if it can be."""
-_COARSEST, _FINEST = 2.0, 4.0
+_COARSEST, _FINEST, _CLOSEST = 2.0, 4.0, 64.0
 """The master is solved to a quarter of the gap asked for. Where deployments share GPUs that takes long, and it is wrong
-about their mix at first: there to twice the gap until it knows nothing new."""
-_REPAIRS, _MORE = 8, 1.1
-"""How often a divisible fleet rounded up is given more where it falls short, and how much."""
+about their mix at first: there to twice the gap until it knows nothing new. More closely where no fleet promises less
+than the best plan and the gap: then its bound may be all that is missing."""
+_WORTH_IT = 0.03
+"""Of what the plan of a fleet may be too dear: if a dispatch brings it down by less, one more is not tried."""
 _MIXES = 8
 """Mixes of deployments tried on the GPUs of one fleet, before the master decides on purchases again."""
 _SPARE = 0.9
@@ -69,15 +71,6 @@ class Progress:
 
 class ImpossibleError(Exception):
     """No plan satisfies the problem's rules (stock, site limits)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """A fleet with payable hours."""
-
-    fleet: Fleet
-    hours: Dispatch
-    usd: float
 
 
 def _stop_with(answer: Answer) -> None:
@@ -104,16 +97,22 @@ class Search:
         self.blocks = problem.blocks
         self.hours = Hours(problem)
         self.bound, self.proof = -math.inf, "no bound"
-        self.plan: Plan | None = None
         self.islands = islands_of(problem)
-        self.units_shared = share_units(problem, self.islands)
+        self.payable = Payable(self.hours, self.islands, gap, self.is_over)
         self.explored: list[Explored] = []
         self.seen: dict[bytes, int] = {}
+        self.missing_usd: dict[bytes, float] = {}
+        """By fleet dispatched, by how much its plan may be dearer than the least that it can cost."""
         self.divisible: Fleet | None = None
-        self.visited: tuple[bytes, list[Priced], list[Dispatch]] | None = None
+        self.visited: tuple[bytes, list[Priced], list[Settled]] | None = None
         self.mixed = any(sum(d.pool == pool.name for d in problem.deployments) > 1 for pool in problem.pools)
         self.exactness = gap * (_COARSEST if self.mixed else 1 / _FINEST)
         self.promising: tuple[float, Fleet] | None = None
+
+    @property
+    def plan(self) -> Plan | None:
+        """The best so far."""
+        return self.payable.best
 
     def is_over(self) -> bool:
         """Whether time is."""
@@ -137,11 +136,11 @@ class Search:
         """The plan found; made of the most promising fleet if there is none yet."""
         if self.plan is None:
             if self.promising:
-                self._payable(self.promising[1])
+                self.payable.add(self.promising[1])
             if is_allowed(self.problem, self._nothing()):
-                self._payable(self._nothing())
+                self.payable.add(self._nothing())
             if self.divisible is not None:
-                self._rounded()
+                self.payable.add_rounded(self.divisible)
         if self.plan is None:
             raise ImpossibleError("no fleet satisfies the stock and site limits")
         return self.plan
@@ -152,8 +151,7 @@ class Search:
         self._bound(answer, "one programme")
         if answer.fleet is not None:
             assert answer.values is not None
-            hours = settled_as(self.hours, answer.fleet, self.blocks, answer.values)
-            self._keep(answer.fleet, hours)
+            self.payable.keep(answer.fleet, settled_as(self.hours, answer.fleet, self.blocks, answer.values))
         self._progress(0)
         _stop_with(answer)
 
@@ -166,8 +164,9 @@ class Search:
             self._progress(len(self.groups))
             if answer.fleet is None or self.gap() <= self.wanted:
                 break
-            learnt = self._look_at(answer.fleet, answer.cost_usd)
-            if self.is_over() or not (learnt or self.exactness > self.wanted / _FINEST):
+            closer = self.exactness > self.wanted / _CLOSEST and answer.cost_usd >= self._enough_usd()
+            learnt = not closer and self._look_at(answer.fleet, answer.cost_usd)
+            if self.is_over() or not (learnt or closer or self.exactness > self.wanted / _FINEST):
                 break
             if not learnt:
                 self.exactness /= 2
@@ -176,7 +175,7 @@ class Search:
         """The islands, each with its groups of hours."""
         each = _GROUPS // (len(self.problem.epochs) * len(self.islands))
         first = 0
-        for island in self.islands:
+        for island in self.payable.islands:
             groups = max(4 if len(self.islands) == 1 else 2, min(16, each))
             self.explored.append(Explored(self.hours, island, first, groups, self.is_over))
             first += len(self.explored[-1].groups)
@@ -241,11 +240,12 @@ class Search:
         times = self.seen[_key(fleet)] = self.seen[_key(fleet)] + 1
         if times > 2 * _VISITS:
             return False
-        wanted_usd = self.wanted * abs(self.promising[0] if self.promising else self.bound) / ((times + 1) // 2)
-        if times % 2 == 0 and self.visited is not None and self.visited[0] == _key(fleet):
+        straight = any(not one.bends for one in self.explored)
+        closer = (times + 1) // 2 if straight else 2 ** (times - 1)
+        wanted_usd = self.wanted * abs(self.promising[0] if self.promising else self.bound) / closer
+        if straight and times % 2 == 0 and self.visited is not None and self.visited[0] == _key(fleet):
             return self._raise(fleet, wanted_usd / 2)
-        self._dispatch(fleet, wanted_usd / 8)
-        return True
+        return self._dispatch(fleet, wanted_usd / 8) or straight
 
     def _mix(self, fleet: Fleet) -> None:
         """Planes at other mixes of deployments on the GPUs that this fleet buys, each the best as far as is known."""
@@ -259,13 +259,27 @@ class Search:
             if self._sketch(mixed) <= answer.cost_usd * (1 + self.wanted) or self.is_over():
                 return
 
-    def _dispatch(self, fleet: Fleet, allowed_usd: float) -> None:
-        """Every hour with this fleet, payable; it may cost so much too much, or as much as bound and plan can spare."""
+    def _dispatch(self, fleet: Fleet, allowed_usd: float) -> bool:
+        """Every hour with this fleet, payable; it may cost so much too much, or as much as bound and plan can spare.
+
+        False if the hours are known no more closely than before.
+        """
         priced = [one.dispatch(fleet) for one in self.explored]
         usd = self._usd(fleet, priced)
         spare_usd = _SPARE * (self.bound / max(1 - self.wanted, 1e-9) - usd)
-        settled = self._settle(fleet, priced, max(allowed_usd, spare_usd))
+        enough_usd = self._enough_usd() - fleet_usd(self.problem, fleet)
+        settled = self.payable.settle(fleet, self.explored, priced, max(allowed_usd, spare_usd), enough_usd)
         self.visited = (_key(fleet), priced, settled)
+        for one, paid in zip(self.explored, settled, strict=True):
+            one.bend(fleet, paid)
+        pairs = zip(self.explored, settled, strict=True)
+        missing_usd = math.fsum(one.usd(paid.usd_per_h - paid.least_usd_per_h) for one, paid in pairs)
+        known_usd, self.missing_usd[_key(fleet)] = self.missing_usd.get(_key(fleet), math.inf), missing_usd
+        return missing_usd < (1 - _WORTH_IT) * known_usd
+
+    def _enough_usd(self) -> float:
+        """What no fleet need be shown to cost more than: so much is within the gap of the best plan."""
+        return math.inf if self.plan is None else self.plan.usd - self.wanted * abs(self.plan.usd)
 
     def _raise(self, fleet: Fleet, allowed_usd: float) -> bool:
         """The planes of the fleet dispatched last, by what whole numbers add to its hours; False if that is nothing."""
@@ -280,55 +294,9 @@ class Search:
             return False
         allowed_usd = max(allowed_usd, total - _AMPLE * needed_usd)
         for one, least, paid, missing in zip(self.explored, priced, settled, missing_usd, strict=True):
-            if missing > 0:
+            if missing > 0 and not one.bends:
                 one.raise_plane(fleet, least, paid, allowed_usd * missing / total)
         return True
-
-    def _rounded(self) -> None:
-        """The divisible fleet rounded up, with more to spare in the epochs in which it leaves work unserved."""
-        assert self.divisible is not None
-        spare = np.ones(len(self.problem.epochs))
-        for _ in range(_REPAIRS):
-            fleet = rounded_up(self.problem, self.divisible, spare)
-            if not is_allowed(self.problem, fleet):
-                return
-            left_out = self._payable(fleet).left_out > 0
-            short = np.unique(self.blocks.epoch[left_out])
-            if not len(short):
-                return
-            spare[short] *= _MORE
-
-    def _payable(self, fleet: Fleet) -> Dispatch:
-        """Every hour with this fleet, as it would be paid."""
-        priced = dispatch(self.hours, fleet, self.blocks)
-        usd = fleet_usd(self.problem, fleet) + hours_usd(self.problem, self.blocks, priced.usd_per_h)
-        return self._settle_whole(fleet, priced, self.wanted / 8 * usd)
-
-    def _settle(self, fleet: Fleet, priced: list[Priced], allowed_usd: float) -> list[Dispatch]:
-        """Make every island's hours payable; where they can be so together, the plan is kept if it is the best."""
-        usd = np.array([one.usd(least.usd_per_h) for one, least in zip(self.explored, priced, strict=True)])
-        share = usd / max(float(usd.sum()), 1e-300)
-        settled = [
-            one.settle(fleet, least, allowed_usd * part)
-            for one, least, part in zip(self.explored, priced, share, strict=True)
-        ]
-        hours = join(self.hours, self.islands, fleet, self.blocks, settled)
-        if len(settled) == 1 or can_rent(self.hours, fleet, self.blocks, hours.values):
-            self._keep(fleet, hours)
-        if self.units_shared:
-            self._settle_whole(fleet, dispatch(self.hours, fleet, self.blocks), allowed_usd)
-        return settled
-
-    def _settle_whole(self, fleet: Fleet, priced: Priced, allowed_usd: float) -> Dispatch:
-        """The same for all islands at once."""
-        hours = settle(self.hours, fleet, self.blocks, priced, allowed_usd=allowed_usd, is_over=self.is_over)
-        self._keep(fleet, hours)
-        return hours
-
-    def _keep(self, fleet: Fleet, hours: Dispatch) -> None:
-        usd = fleet_usd(self.problem, fleet) + hours_usd(self.problem, self.blocks, hours.usd_per_h)
-        if self.plan is None or usd < self.plan.usd:
-            self.plan = Plan(fleet, hours, usd)
 
     def _master(self, relax: Relax, gap: float) -> Answer:
         start = self.plan.fleet if self.plan is not None and not relax.purchases else None

@@ -162,8 +162,8 @@ def _dispatched(problem: Problem, fleet: Fleet, allowed_usd: float) -> Solution:
     merged = problem.with_blocks(blocks)
     counted = in_units(merged)
     hours = Hours(counted)
-    made = settle(hours, fleet, counted.blocks, dispatch(hours, fleet, counted.blocks), allowed_usd=allowed_usd)
-    made = in_time(hours, fleet, made)
+    settled = settle(hours, fleet, counted.blocks, dispatch(hours, fleet, counted.blocks), allowed_usd=allowed_usd)
+    made = in_time(hours, fleet, settled)
     usd = fleet_usd(problem, fleet) + hours_usd(problem, blocks, made.usd_per_h)
     return Solution(problem, fleet, blocks, block_of, in_requests(made, work_unit(merged)), usd, 0.0, "not sought")
 

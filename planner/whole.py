@@ -9,7 +9,9 @@ at most (the hour's cost is convex in its replicas), so every hour tries its mos
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -38,6 +40,13 @@ _NEAR = 500
 """Hours that a tree is tried on."""
 
 
+@dataclass(frozen=True, eq=False)
+class Settled(Dispatch):
+    """A dispatch in whole units; `least_usd_per_h[t]` is what the block costs at least with its fleet."""
+
+    least_usd_per_h: Array
+
+
 def settle(
     hours: Hours,
     fleet: Fleet,
@@ -45,32 +54,39 @@ def settle(
     priced: Priced,
     *,
     allowed_usd: float = 0.0,
-    known: Dispatch | None = None,
+    enough_usd: float = math.inf,
+    known: Settled | None = None,
     is_over: Callable[[], bool] = lambda: False,
-) -> Dispatch:
+) -> Settled:
     """The dispatch of `fleet` with whole on-demand replicas and units, never cheaper than the divisible one.
 
     With many hours the search for better whole numbers ends when all hours together can be shown to cost at most
-    `allowed_usd` (present value) too much, when more trees no longer help, or when time is over; it begins with what is
-    `known`.
+    `allowed_usd` (present value) too much, or `enough_usd` at least whatever the whole numbers; when more trees no
+    longer help; or when time is over. It begins with what is `known`.
     """
     divisible = priced.full
     rented = Rented(hours, fleet, blocks)
     relaxed = divisible.values[:, rented.columns]
     rows = rented.fractional(relaxed)
-    values = divisible.values.copy()
+    values, least_usd = divisible.values.copy(), divisible.usd_per_h.copy()
     if len(rows):
         inside = Rented(hours, fleet, Blocks(blocks.epoch[rows], blocks.weight_h[rows], blocks.demand[rows]))
         if len(rows) <= _FEW:
             given = _exactly(inside)
-            x = inside.solve(given, np.arange(len(rows))).x
+            now = inside.solve(given, np.arange(len(rows)))
+            x, least_usd[rows] = now.x, now.usd
         else:
             start = None if known is None else known.values[np.ix_(rows, rented.columns)]
-            guess = _Guess(inside, relaxed[rows], divisible.usd_per_h[rows], allowed_usd, is_over)
+            if known is not None:
+                least_usd = np.maximum(least_usd, known.least_usd_per_h)
+            outside_usd = float(rented.present_h @ least_usd) - float(inside.present_h @ least_usd[rows])
+            until = _Until(allowed_usd, enough_usd - outside_usd, is_over)
+            guess = _Guess(inside, relaxed[rows], least_usd[rows], until)
             guess.search(start)
-            given, x = guess.whole, guess.now.x
+            given, x, least_usd[rows] = guess.whole, guess.now.x, guess.least_usd
         values[rows] = inside.values(given, x)
-    return rented.exactly_whole(divisible, values)
+    made = rented.exactly_whole(divisible, values)
+    return Settled(made.matrix, made.values, made.usd_per_h, made.marginal_usd, least_usd)
 
 
 def can_rent(hours: Hours, fleet: Fleet, blocks: Blocks, wanted: Array) -> bool:
@@ -91,14 +107,21 @@ def settled_as(hours: Hours, fleet: Fleet, blocks: Blocks, wanted: Array) -> Dis
     return rented.exactly_whole(divisible, values)
 
 
+@dataclass(frozen=True)
+class _Until:
+    """When the search for whole numbers ends: see `settle`."""
+
+    allowed_usd: float
+    enough_usd: float
+    is_over: Callable[[], bool]
+
+
 class _Guess:
     """Whole numbers for many hours: rounded, then moved, then proposed by trees, until little can be missing."""
 
-    def __init__(
-        self, rented: Rented, relaxed: Array, least_usd: Array, allowed_usd: float, is_over: Callable[[], bool]
-    ) -> None:
+    def __init__(self, rented: Rented, relaxed: Array, least_usd: Array, until: _Until) -> None:
         self.rented, self.relaxed, self.least_usd = rented, relaxed, least_usd
-        self.allowed_usd, self.is_over = allowed_usd, is_over
+        self.allowed_usd, self.until = until.allowed_usd, until
 
     def search(self, start: Array | None) -> None:
         """From `start`, or rounded, to the end of what helps."""
@@ -119,6 +142,10 @@ class _Guess:
         """[t] what each block may cost too much, present value."""
         missing: Array = self.rented.present_h * (self.now.usd - self.least_usd)
         return missing
+
+    def is_over(self) -> bool:
+        """Whether time is, or all blocks together are known to cost so much that nobody wants to know more."""
+        return float(self.rented.present_h @ self.least_usd) >= self.until.enough_usd or self.until.is_over()
 
     def take(self, trial: Array, rows: Ints) -> Ints:
         """Put `trial` in place wherever it is cheaper; returns where."""
@@ -195,7 +222,7 @@ class _Growth:
             for epoch in np.unique(self.epochs)
             for mine in [np.flatnonzero(self.epochs == epoch)]
         ]
-        bound, promised = least_usd[here].copy(), np.full(len(here), np.inf)
+        bound, promised = least_usd[here], np.full(len(here), np.inf)
         point = np.zeros(reference.shape)
         tried = np.zeros(len(here), dtype=bool)
         reached = []
@@ -212,6 +239,7 @@ class _Growth:
                 near = nearest(self.solver, tree, asked, _NEAR)
                 rows, few = mine[near], asked.take(near)
                 bound[rows] = np.maximum(bound[rows], bounds(self.solver, tree, few))
+                least_usd[here[rows]] = bound[rows]
                 if not len(tree.points):  # no whole N was met on the way: the tree promises nothing
                     continue
                 number, least = promises(self.solver, tree, few)
@@ -220,7 +248,7 @@ class _Growth:
             if count % _BATCH == _BATCH - 1:
                 self._try(promised, point)
                 promised[:] = np.inf
-                reached.append(float(self.weight @ now.usd[here]))
+                reached.append(float(self.weight @ (now.usd[here] - bound)))
                 if len(reached) > 3 and reached[-3] - reached[-1] < self.allowed_usd / 2:
                     return
         self._try(promised, point)

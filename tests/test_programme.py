@@ -15,6 +15,7 @@ import pytest
 
 import planner.solve as solving
 from planner.check import check
+from planner.kinks import Kink
 from planner.master import MASTER, Level, Plane, build_master
 from planner.problem import Blocks, Deployment, Endpoint, Epoch, FixedCharge, Limit, Line, Offer, Pool, Problem
 from planner.programme import EVERY_BLOCK, FIRST_STAGE, Programme, Relax, build
@@ -86,16 +87,34 @@ def _commitment(
     return lambda: build_master(problem, tuple(planes), Relax(), family)
 
 
+def _kinked(family: str, replicas: float, usd: float) -> Callable[[], Programme]:
+    """An hour costs 400 USD, 100 less for each replica, and not less than 0; not less than `usd` with so many replicas,
+    and 60 less for each above up to the third."""
+    none, saved = np.zeros((1, 2)), np.array([[0.0, 60.0]])
+    kink = Kink(np.array([[0.0], [replicas]]), np.array([[0.0], [3.0]]), saved)
+    problem = _problem(RESERVED)
+    planes = (
+        Plane(np.array([400.0]), np.array([[0.0, 100.0]]), none[:, :1]),
+        Plane(np.zeros(1), none, none[:, :1]),
+        Plane(np.array([usd]), none, none[:, :1], kink=kink),
+    )
+    return lambda: build_master(problem, planes, Relax(), family)
+
+
 MASTERS: dict[str, tuple[Callable[[], Programme], float]] = {
     "cost_plane": (_master, 6.0),
     "usable_units": (_commitment("usable_units", whole=True), 8.0),
     "usable_sizes": (_commitment("usable_sizes", saves_usd=30.0), 16.0),
     "beyond_needed": (_commitment("beyond_needed", (8.0, 3.0)), 11.0),
+    "kink_over": (_kinked("kink_over", 1.0, 240.0), 129.0),
+    "kink_past": (_kinked("kink_past", 2.0, 350.0), 299.0),
 }
 """Families that stand in the search's master only, and its optimum.
 
 One GPU and 3 USD committed, or two GPUs; 8 whole units; four replicas' worth, where 13.3 units would do if they
-divided; two replicas' worth and the 3 USD that are left with them, since a third costs 4.
+divided; two replicas' worth and the 3 USD that are left with them, since a third costs 4. Three GPUs and 120 USD, two
+replicas past the kink, where a fourth would save nothing; three GPUs and 290 USD, one past it: with one GPU or two the
+hour costs 350.
 """
 
 
