@@ -8,7 +8,9 @@ The master (`master.py`) holds what is bought and placed, with a cost variable p
 2. with divisible purchases, a few steps halfway between the best fleet so far and the master's (in-out separation:
    Ben-Ameur & Neto, Networks 2007) bring the planes near the optimum;
 3. with whole purchases, the master's fleet is sketched. When it proposes a fleet again, no other promises less: that
-   one is dispatched in every hour and made payable, and its planes become exact, whole on-demand units included.
+   one is dispatched in every hour and made payable, and a plane that bends at it says what it costs at least, whole
+   on-demand units included (`kinks.py`). Where replicas divide, or commitments are used by the hour, its planes are
+   raised by what whole numbers add for every fleet (`forest.py`).
 """
 
 from __future__ import annotations
@@ -117,6 +119,11 @@ class Search:
     def is_over(self) -> bool:
         """Whether time is."""
         return self.clock() >= self.end
+
+    @property
+    def straight(self) -> bool:
+        """Whether some island's planes do not bend (`kinks.py`)."""
+        return not all(one.bends for one in self.explored)
 
     def variables(self) -> int:
         """Size of the one programme."""
@@ -240,12 +247,11 @@ class Search:
         times = self.seen[_key(fleet)] = self.seen[_key(fleet)] + 1
         if times > 2 * _VISITS:
             return False
-        straight = any(not one.bends for one in self.explored)
-        closer = (times + 1) // 2 if straight else 2 ** (times - 1)
+        closer = (times + 1) // 2 if self.straight else 2 ** (times - 1)
         wanted_usd = self.wanted * abs(self.promising[0] if self.promising else self.bound) / closer
-        if straight and times % 2 == 0 and self.visited is not None and self.visited[0] == _key(fleet):
+        if self.straight and times % 2 == 0 and self.visited is not None and self.visited[0] == _key(fleet):
             return self._raise(fleet, wanted_usd / 2)
-        return self._dispatch(fleet, wanted_usd / 8) or straight
+        return self._dispatch(fleet, wanted_usd / 8) or self.straight
 
     def _mix(self, fleet: Fleet) -> None:
         """Planes at other mixes of deployments on the GPUs that this fleet buys, each the best as far as is known."""
@@ -260,15 +266,17 @@ class Search:
                 return
 
     def _dispatch(self, fleet: Fleet, allowed_usd: float) -> bool:
-        """Every hour with this fleet, payable; it may cost so much too much, or as much as bound and plan can spare.
+        """Every hour with this fleet, payable; it may be shown to cost so much too much.
 
-        False if the hours are known no more closely than before.
+        Where planes do not bend, as much as bound and plan can spare. False if the hours are known no more closely than
+        before.
         """
         priced = [one.dispatch(fleet) for one in self.explored]
         usd = self._usd(fleet, priced)
-        spare_usd = _SPARE * (self.bound / max(1 - self.wanted, 1e-9) - usd)
+        if self.straight:
+            allowed_usd = max(allowed_usd, _SPARE * (self.bound / max(1 - self.wanted, 1e-9) - usd))
         enough_usd = self._enough_usd() - fleet_usd(self.problem, fleet)
-        settled = self.payable.settle(fleet, self.explored, priced, max(allowed_usd, spare_usd), enough_usd)
+        settled = self.payable.settle(fleet, self.explored, priced, allowed_usd, enough_usd)
         self.visited = (_key(fleet), priced, settled)
         for one, paid in zip(self.explored, settled, strict=True):
             one.bend(fleet, paid)

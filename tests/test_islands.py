@@ -93,13 +93,18 @@ def test_a_server_by_the_hour_may_hold_replicas_of_several_models() -> None:
     assert not share_units(THREE, islands_of(THREE))
 
 
-@pytest.mark.parametrize("sizes", [(1.0, 1.0, 1.0), (1.0, 2.0, 4.0)])
-def test_models_that_share_gpus_are_proven(sizes: tuple[float, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """At eight GPUs of peak, three models with replicas of one to four GPUs: searched to 3 % at most, where all of
-    them in one tree left 6 to 10 %."""
+@pytest.mark.parametrize(
+    ("sizes", "hours", "seed"),
+    [((1.0, 1.0, 1.0), 72, 1), ((1.0, 2.0, 4.0), 72, 1), ((1.0, 2.0, 4.0), 672, 1), ((1.0, 2.0, 4.0), 672, 4)],
+)
+def test_models_that_share_gpus_are_proven(
+    sizes: tuple[float, ...], hours: int, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At eight GPUs of peak, three models with replicas of one to four GPUs: searched to 1 %, where all of them in one
+    tree left 6 to 10 %, and planes that do not bend 2 %."""
     monkeypatch.setattr(solving, "SMALL", 0)
     monkeypatch.setattr(solving, "MEDIUM", 0)
-    problem = models(company(hours=72, workloads=3, gpus=2, peak_gpus=8), sizes)
-    solution = solve(problem, gap=0.02, time_limit_s=60.0)
+    problem = models(company(hours=hours, workloads=3, gpus=2, peak_gpus=8, seed=seed), sizes)
+    solution = solve(problem, gap=0.01, time_limit_s=60.0)
     assert check(solution) == ()
-    assert solution.gap <= 0.03
+    assert solution.gap <= 0.01

@@ -45,8 +45,7 @@ def _at(hours: Hours, bending: Bending, known: tuple[Fleet, Array], other: Fleet
     fleet, least_usd = known
     kink = bending.kink(fleet, least_usd)
     over = np.clip(np.minimum(other.replicas, kink.most) - kink.replicas, 0.0, None)
-    with np.errstate(invalid="ignore"):
-        saved = np.nan_to_num(kink.saved_usd * over.T[hours.problem.blocks.epoch])
+    saved = kink.saved_usd * over.T[hours.problem.blocks.epoch]
     value: Array = least_usd - saved.sum(axis=1)
     return value
 
