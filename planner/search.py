@@ -268,13 +268,13 @@ class Search:
     def _dispatch(self, fleet: Fleet, allowed_usd: float) -> bool:
         """Every hour with this fleet, payable; it may be shown to cost so much too much.
 
-        Where planes do not bend, as much as bound and plan can spare. False if the hours are known no more closely than
-        before.
+        At first, or where planes do not bend, as much as bound and plan can spare; a bound that bent planes lifted
+        above what divisible hours cost spares no more. False if the hours are known no more closely than before.
         """
         priced = [one.dispatch(fleet) for one in self.explored]
         usd = self._usd(fleet, priced)
-        if self.straight:
-            allowed_usd = max(allowed_usd, _SPARE * (self.bound / max(1 - self.wanted, 1e-9) - usd))
+        if self.straight or _key(fleet) not in self.missing_usd:
+            allowed_usd = max(allowed_usd, _SPARE * (min(self.bound, usd) / max(1 - self.wanted, 1e-9) - usd))
         enough_usd = self._enough_usd() - fleet_usd(self.problem, fleet)
         settled = self.payable.settle(fleet, self.explored, priced, allowed_usd, enough_usd)
         self.visited = (_key(fleet), priced, settled)
