@@ -111,19 +111,22 @@ def solve_many(a: Array, equality: Flags, c: Array, b: Array, bases: Bases | Non
     scaled = _Scaled(a, equality, c, b, bases)
     found = _Found(scaled)
     found.try_known(bases)
+    columns = np.arange(a.shape[1])
     lp: SameMatrix | None = None
     while len(found.left):
         lp = lp or SameMatrix(scaled.a, equality, scaled.chosen_by[: a.shape[1]], tolerance=_TOLERANCE)
         t = int(found.left[len(found.left) // 2])
         lp.right_hand_side(scaled.b[t])
-        _, x, dual = lp.solve()
+        lp.solve()
         basis = lp.basis()
         if basis not in found.known:
             inverse = found.try_new(basis)
             if inverse is not None:
                 bases.keep(basis, inverse)
         if found.basis[t] < 0:
-            found.accept(t, x, dual)
+            lp.prices(columns, scaled.usd[columns])
+            found.accept(t, *lp.solve()[1:])
+            lp.prices(columns, scaled.chosen_by[columns])
     return found.optima()
 
 
@@ -203,7 +206,7 @@ class _Found:
             for place in np.flatnonzero(near.any(axis=0)):
                 here = rows[near[:, place]]
                 one = usable[place]
-                self._accept(here[self.basis[here] < 0], index[one], inverse[one], dual[one])
+                self._accept(here[self.basis[here] < 0], index[one], inverse[one])
         self.left = np.flatnonzero(self.basis < 0)
 
     def try_new(self, basis: Basis) -> Array | None:
@@ -218,12 +221,12 @@ class _Found:
         value = self.scaled.b[self.left] @ dual
         near = value >= self.best[self.left] - self._margin(self.left)
         self.best[self.left] = np.maximum(self.best[self.left], value)
-        self._accept(self.left[near], np.array(basis), inverse, dual)
+        self._accept(self.left[near], np.array(basis), inverse)
         self.left = self.left[self.basis[self.left] < 0]
         return inverse
 
     def accept(self, t: int, x: Array, dual: Array) -> None:
-        """Take HiGHS's own solution of programme t, which its basis reproduces only beyond our tolerance."""
+        """Take HiGHS's own solution of programme t: no basis is the best to our tolerance both with a hair and without."""
         self.x[t] = np.maximum(x, 0.0)
         self.cost[t] = float(self.x[t] @ self.scaled.usd[: self.x.shape[1]])
         self.basis[t] = len(self.duals)
@@ -246,7 +249,7 @@ class _Found:
             return None
         return inverse
 
-    def _accept(self, rows: Ints, index: Ints, inverse: Array, dual: Array) -> None:
+    def _accept(self, rows: Ints, index: Ints, inverse: Array) -> None:
         """Where of `rows` the basic solution is feasible, it is the optimum."""
         if not len(rows):
             return
@@ -258,11 +261,13 @@ class _Found:
         must_be_zero[logical] = scaled.equality[index[logical] - columns]
         good = ((values >= -tolerance) & (~must_be_zero | (values <= tolerance))).all(axis=1)
         solved = rows[good]
-        if len(solved):
+        if not len(solved):
+            return
+        dual = scaled.usd[index] @ inverse
+        if scaled.dual_feasible(dual[None, :], scaled.usd)[0]:
             x = np.zeros((len(solved), columns))
             x[:, index[~logical]] = np.maximum(values[good][:, ~logical], 0.0)
             self.x[solved] = x
             self.cost[solved] = x @ scaled.usd[:columns]
             self.basis[solved] = len(self.duals)
-            exact = scaled.usd[index] @ inverse
-            self.duals.append(exact if scaled.dual_feasible(exact[None, :], scaled.usd)[0] else dual)
+            self.duals.append(dual)
