@@ -226,7 +226,7 @@ class _Found:
         return inverse
 
     def accept(self, t: int, x: Array, dual: Array) -> None:
-        """Take HiGHS's own solution of programme t: no basis is the best to our tolerance both with a hair and without."""
+        """Take HiGHS's own solution of programme t: to our tolerance no basis is the best with a hair and without."""
         self.x[t] = np.maximum(x, 0.0)
         self.cost[t] = float(self.x[t] @ self.scaled.usd[: self.x.shape[1]])
         self.basis[t] = len(self.duals)
