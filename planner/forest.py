@@ -17,7 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
-from planner.dispatch import Dispatch, Hours, Priced, same_prices
+from planner.dispatch import Dispatch, Hours, Priced
 from planner.master import whole_use
 from planner.other_prices import OTHER, Raised, at_fleet, higher, otherwise
 from planner.partition import earnings
@@ -102,7 +102,7 @@ class Forest:
         rent = self._rent(priced, self.hours.tariff.stock > 0)
         priced = self._dearest(fleet, priced, rent)
         earned, row = earnings(self.hours, priced, fleet), priced.row.copy()
-        for _, group in same_prices(priced.matrix):
+        for _, group in priced.matrix.price_books:
             here = np.flatnonzero(np.isin(self.blocks.epoch, group))
             if len(here):
                 row[here] = _few(self.blocks, priced, earned, here)
@@ -125,7 +125,7 @@ class Forest:
         row, extra = priced.row, np.zeros(len(self.blocks))
         earned = earnings(self.hours, priced, fleet)
         missing = self._missing(fleet, Raised(priced, extra), settled)
-        for m, group in same_prices(priced.matrix):
+        for m, group in priced.matrix.price_books:
             here = np.flatnonzero(np.isin(self.blocks.epoch, group) & where)
             if len(here):
                 rows, kind = np.unique(row[here], return_inverse=True)
@@ -152,7 +152,7 @@ class Forest:
         earned = earnings(self.hours, priced, fleet)
         extra, beyond = np.zeros(len(blocks)), np.zeros(len(blocks))
         missing = self.present_h * np.maximum(settled.usd_per_h - priced.usd_per_h - raised.extra_usd, 0.0)
-        for m, group in same_prices(priced.matrix):
+        for m, group in priced.matrix.price_books:
             here = np.flatnonzero(np.isin(blocks.epoch, group))
             if len(here):
                 pairs, kind = np.unique(np.stack([priced.row, blocks.epoch])[:, here], axis=1, return_inverse=True)
@@ -206,7 +206,7 @@ class Forest:
         stays as high at this fleet, and is steeper elsewhere.
         """
         gpu_h = priced.prices.gpu_h.copy()
-        for m, group in same_prices(priced.matrix):
+        for m, group in priced.matrix.price_books:
             rows = np.flatnonzero(priced.row_epoch == m)
             absent = (fleet.replicas[:, group] == 0).all(axis=1) & np.isfinite(rent[rows])
             gpu_h[rows] = np.where(absent, np.maximum(gpu_h[rows], rent[rows]), gpu_h[rows])
@@ -263,12 +263,12 @@ def _reference(steps: Steps, fleet: Fleet, blocks: Blocks, priced: Priced) -> Ar
     """[t, n] steps placed and, divisibly, rented."""
     placed, rented = fleet.replicas.T[blocks.epoch], np.zeros((len(blocks), len(fleet.replicas)))
     own = {(int(o), int(d)): n for n, (o, d) in enumerate(zip(steps.offer, steps.deployment, strict=True)) if o >= 0}
-    reference = np.zeros((len(blocks), len(steps.replicas)))
+    reference, values = np.zeros((len(blocks), len(steps.replicas))), priced.full().values
     for column, (family, key) in enumerate(priced.matrix.columns):
         if family == "rented" and key in own:
-            reference[:, own[key[0], key[1]]] = priced.full.values[:, column]
+            reference[:, own[key[0], key[1]]] = values[:, column]
         elif family == "rented":
-            rented[:, key[1]] += priced.full.values[:, column]
+            rented[:, key[1]] += values[:, column]
     shared = steps.offer < 0
     twice = np.bincount(steps.deployment[shared], minlength=len(fleet.replicas))[steps.deployment] > 1
     both = placed + rented

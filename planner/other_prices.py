@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planner.dispatch import Hours, Priced, same_prices
+from planner.dispatch import Hours, Priced
 from planner.partition import earnings
 from planner.problem import Array, Blocks
 from planner.scarcity import Prices
@@ -50,7 +50,7 @@ def otherwise(
     share, times = change
     rows, row = np.unique(priced.row, return_inverse=True)
     prices, worth = priced.prices.take(rows), priced.worth[rows].copy()
-    for m, group in same_prices(priced.matrix):
+    for m, group in priced.matrix.price_books:
         here = np.flatnonzero(priced.row_epoch[rows] == m)
         there = (fleet.replicas[:, group] > 0).any(axis=1)
         prices.gpu_h[here] *= np.where(there, share, np.where(np.isfinite(rent[rows[here]]), 1.0, times))

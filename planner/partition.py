@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from planner.dispatch import Hours, Priced, dispatch, same_prices
+from planner.dispatch import Hours, Priced, dispatch
 from planner.master import Level, Plane
 from planner.problem import Array, Blocks, Ints, Problem
 from planner.scarcity import Prices
@@ -102,7 +102,7 @@ def sketch(hours: Hours, fleet: Fleet, blocks: Blocks, sample: Ints) -> Priced:
     priced = dispatch(hours, fleet, some)
     earned = earnings(hours, priced, fleet)
     usd, best = np.zeros(len(blocks)), np.zeros(len(blocks), dtype=np.intp)
-    for m, group in same_prices(priced.matrix):
+    for m, group in priced.matrix.price_books:
         here, rows = np.flatnonzero(np.isin(blocks.epoch, group)), np.flatnonzero(priced.row_epoch == m)
         if len(here):
             value = blocks.demand[here] @ priced.worth[rows].T - earned[rows][:, blocks.epoch[here]].T

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planner.dispatch import Dispatch, Hours, right_hand_sides, same_prices
+from planner.dispatch import Dispatch, Hours, right_hand_sides
 from planner.problem import Array, Blocks, Ints
 from planner.reduced import Reduced, reduce
 from planner.same_matrix import Flags
@@ -138,7 +138,7 @@ class Rented:
 
     def _priced_alike(self, usd: Array, rows: Ints) -> Iterator[tuple[int, Ints]]:
         """Places in `rows` of the blocks that have a finite price so far, by price book."""
-        for m, group in same_prices(self.matrix):
+        for m, group in self.matrix.price_books:
             here = np.flatnonzero(np.isfinite(usd) & np.isin(self.blocks.epoch[rows], group))
             if len(here):
                 yield m, here

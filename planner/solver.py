@@ -13,6 +13,7 @@ import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -66,6 +67,9 @@ def solve_programme(programme: Programme, *, gap: float, time_limit_s: float, st
     class Started(pulp.HiGHS):  # type: ignore[misc]  # PuLP is not typed
         begun = stopped = False
 
+        def buildSolverModel(self, lp: Any) -> None:  # noqa: N802  # PuLP's name
+            _load(lp)
+
         def callSolver(self, lp: Any) -> None:  # noqa: N802  # PuLP's name
             if start is not None:
                 places, values = _as_solution(programme, start)
@@ -95,6 +99,42 @@ def solve_programme(programme: Programme, *, gap: float, time_limit_s: float, st
     bound = min(bound, float(info.objective_function_value))
     values = None if programme.cost or programme.relax.hours else _block_values(programme)
     return Answer(status, float(info.objective_function_value), bound, _fleet(programme), values, way.stopped)
+
+
+def _load(lp: Any) -> None:
+    """Hand the programme to HiGHS at once: PuLP goes by columns and rows, which may take as long as solving."""
+    import highspy
+    import pulp
+
+    variables, rows = lp.variables(), list(lp.constraints.values())
+    for i, variable in enumerate(variables):
+        variable.index = i
+    for r, row in enumerate(rows):
+        row.index = r
+    model = highspy.HighsLp()
+    model.num_col_, model.num_row_ = len(variables), len(rows)
+    model.col_cost_ = np.array([lp.objective.get(variable, 0.0) for variable in variables], dtype=float)
+    model.col_lower_, model.row_lower_ = (
+        _limits(ends, -highspy.kHighsInf)
+        for ends in ([variable.lowBound for variable in variables], [row.getLb() for row in rows])
+    )
+    model.col_upper_, model.row_upper_ = (
+        _limits(ends, highspy.kHighsInf)
+        for ends in ([variable.upBound for variable in variables], [row.getUb() for row in rows])
+    )
+    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    model.a_matrix_.start_ = np.cumsum([0, *(len(row) for row in rows)])
+    model.a_matrix_.index_ = np.array([variable.index for row in rows for variable in row], dtype=np.int32)
+    model.a_matrix_.value_ = np.array([unit for row in rows for unit in row.values()], dtype=float)
+    if any(variable.cat == pulp.LpInteger for variable in variables):
+        kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
+        model.integrality_ = [kinds[variable.cat == pulp.LpInteger] for variable in variables]
+    if lp.solverModel.passModel(model) == highspy.HighsStatus.kError:
+        raise RuntimeError(f"HiGHS does not take the programme {lp.name}")
+
+
+def _limits(ends: list[float | None], none: float) -> Array:
+    return np.array([none if end is None else end for end in ends], dtype=float)
 
 
 def _run(solver: Any) -> bool:
@@ -143,6 +183,12 @@ class HourMatrix:
     equality: Flags
     cost_usd: Array
     constant: Array
+
+    @cached_property
+    def price_books(self) -> list[tuple[int, Ints]]:
+        """The epochs of each distinct price vector, led by the first of them."""
+        _, first, place = np.unique(self.cost_usd, axis=0, return_index=True, return_inverse=True)
+        return [(int(m), np.flatnonzero(place.ravel() == g)) for g, m in enumerate(first)]
 
     def family(self, name: str) -> Ints:
         """Indices of the columns of one family of variables (`served`, `api`, `unserved`, `on`, `rented`)."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planner.dispatch import Dispatch, Hours, Priced, dispatch, same_prices
+from planner.dispatch import Dispatch, Hours, Priced, dispatch
 from planner.problem import Array, Blocks, Ints
 from planner.renting import SLACK, Rented
 from planner.same_matrix import SameMatrix
@@ -64,11 +64,11 @@ def settle(
     `allowed_usd` (present value) too much, or `enough_usd` at least whatever the whole numbers; when more trees no
     longer help; or when time is over. It begins with what is `known`.
     """
-    divisible = priced.full
+    divisible = priced.full()
     rented = Rented(hours, fleet, blocks)
     relaxed = divisible.values[:, rented.columns]
     rows = rented.fractional(relaxed)
-    values, least_usd = divisible.values.copy(), divisible.usd_per_h.copy()
+    values, least_usd = divisible.values, divisible.usd_per_h.copy()
     if len(rows):
         inside = Rented(hours, fleet, Blocks(blocks.epoch[rows], blocks.weight_h[rows], blocks.demand[rows]))
         if len(rows) <= _FEW:
@@ -97,9 +97,9 @@ def can_rent(hours: Hours, fleet: Fleet, blocks: Blocks, wanted: Array) -> bool:
 
 def settled_as(hours: Hours, fleet: Fleet, blocks: Blocks, wanted: Array) -> Dispatch:
     """The dispatch with the rented replicas of `wanted` (a whole-number answer), priced anew."""
-    divisible = dispatch(hours, fleet, blocks).full
+    divisible = dispatch(hours, fleet, blocks).full()
     rented = Rented(hours, fleet, blocks)
-    given, values = wanted[:, rented.columns], divisible.values.copy()
+    given, values = wanted[:, rented.columns], divisible.values
     rows = np.flatnonzero((given != values[:, rented.columns]).any(axis=1))
     if len(rows):
         x = rented.solve(given[rows], rows).x
@@ -188,7 +188,7 @@ class _Guess:
 
     def _grow(self) -> None:
         """Trees for one price book after the other, until all hours together miss no more than is allowed."""
-        for m, group in same_prices(self.rented.matrix):
+        for m, group in self.rented.matrix.price_books:
             here, missing = np.flatnonzero(np.isin(self.rented.blocks.epoch, group)), self.missing
             if len(here) and missing.sum() > self.allowed_usd:
                 share = float(missing[here].sum() / missing.sum())

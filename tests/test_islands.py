@@ -74,7 +74,7 @@ def test_islands_add_up_to_the_whole() -> None:
     divisible = replace(THREE, deployments=tuple(replace(d, divisible=True) for d in THREE.deployments),
                         offers=tuple(replace(o, whole=False) for o in THREE.offers))  # fmt: skip
     fleet, islands, hours = some_fleet(divisible), islands_of(divisible), Hours(divisible)
-    parts = [dispatch(Hours(i.problem), i.fleet(fleet), i.problem.blocks).full for i in islands]
+    parts = [dispatch(Hours(i.problem), i.fleet(fleet), i.problem.blocks).full() for i in islands]
     whole = dispatch(hours, fleet, divisible.blocks)
     joined = join(hours, islands, fleet, divisible.blocks, parts)
     assert len(islands) == 3

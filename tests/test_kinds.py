@@ -51,7 +51,7 @@ def test_an_hour_costs_what_it_costs_with_every_deployment_by_itself(seed: int) 
     """The full columns keep every stated row and cost what the stated hour does, whoever owns the GPUs."""
     problem, fleet = _drawn(seed)
     hours = Hours(problem)
-    found = dispatch(hours, fleet, problem.blocks).full
+    found = dispatch(hours, fleet, problem.blocks).full()
     usd = (found.values * found.matrix.cost_usd[problem.blocks.epoch]).sum(axis=1)
     assert _keeps_its_rows(hours, fleet, found)
     for t in range(0, len(problem.blocks), 5):
@@ -64,7 +64,7 @@ def test_given_replicas_cost_no_less_than_the_best(seed: int) -> None:
     """With the replicas that a dispatch rents, an hour costs what the dispatch says: no more, and no less."""
     problem, fleet = _drawn(seed)
     hours = Hours(problem)
-    best = dispatch(hours, fleet, problem.blocks).full
+    best = dispatch(hours, fleet, problem.blocks).full()
     rented = Rented(hours, fleet, problem.blocks)
     rented.whole_units[:] = False
     given_replicas = rented.solve(best.values[:, rented.columns], np.arange(len(problem.blocks)))
