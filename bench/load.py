@@ -9,14 +9,10 @@ how it goes in a file of fixed-size rows that the driver reads: one per ended re
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
 import os
 import struct
-import sys
 import time
-from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import gevent
@@ -25,6 +21,7 @@ import orjson
 from gevent.event import Event
 
 from bench import talk, wire
+from bench.alarm import alarm
 from bench.attic import Attic
 from bench.decode import decode, peek, to_row
 from bench.ending import or_end
@@ -328,32 +325,3 @@ def _body_around(order: Order) -> tuple[bytes, bytes]:
     if target.api == "chat":
         return front + b',"messages":[{"role":"user","content":', b"}]" + limit
     return front + b',"prompt":', limit
-
-
-@contextlib.contextmanager
-def alarm() -> Iterator[Any]:
-    """Gives a function that sleeps (this greenlet only) until a CLOCK_REALTIME moment in nanoseconds.
-
-    libev rounds its waits up to a millisecond (0.4-1.1 ms late here); a timer descriptor (man 2 timerfd_create) is not
-    rounded. Elsewhere than on Linux: the rounded sleep.
-    """
-    if sys.platform != "linux":
-        yield lambda moment_ns: gevent.sleep(max(0.0, (moment_ns - time.time_ns()) / 1e9))
-        return
-    from gevent import socket
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor = libc.timerfd_create(time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def sleep_until(moment_ns: int) -> None:
-        if moment_ns <= time.time_ns():
-            return
-        timer = struct.pack("4q", 0, 0, *divmod(moment_ns, 1_000_000_000))
-        libc.timerfd_settime(descriptor, 1, timer, None)
-        socket.wait_read(descriptor)
-        os.read(descriptor, 8)
-
-    try:
-        yield sleep_until
-    finally:
-        os.close(descriptor)
