@@ -3,11 +3,12 @@
 Why: what a client does between two bytes shows up as latency. Line readers deliver late and in clumps, JSON decoded in
 the loop stalls every other stream, and a connection opened inside the stopwatch adds milliseconds to the tail.
 
-How: the connection is opened before the clock starts and kept alive. One persistent gevent watcher per connection
-(`hub.loop.io(fd, READ)`) calls us when bytes are there; the callback receives, keeps bytes and stamp, looks whether the
-body has ended and only then wakes the greenlet. On Linux the stamp is the kernel's own, taken when the packet came in
-(SO_TIMESTAMPNS, Documentation/networking/timestamping.rst, read with recvmsg), so that a busy client still knows when a
-token arrived; elsewhere it is the clock at the read. `bench.decode` turns what was kept into a reply, after the stage.
+How: the connection is opened before the clock starts and kept alive. On Linux the stamp is the kernel's own, taken when
+the packet came in (SO_TIMESTAMPNS, Documentation/networking/timestamping.rst, read with recvmsg), so that a busy client
+still knows when a token arrived; `bench.reading` then reads all connections together and keeps bytes and stamps.
+Elsewhere it is the clock at the read, and a gevent watcher of each connection (`hub.loop.io(fd, READ)`) calls us when
+bytes are there. Either way we look whether the body has ended, and only then wake the greenlet. `bench.decode` turns
+what was kept into a reply, after the stage.
 
 HTTPS takes a plainer path, a greenlet that reads a TLS socket in a loop: stamps are the clock's at the read, after
 decryption. No redirect is followed and no proxy is used. All stamps are CLOCK_REALTIME nanoseconds.
@@ -29,12 +30,12 @@ from gevent import Timeout, monkey, socket, ssl
 from gevent.hub import Waiter, get_hub
 
 from bench.endpoint import Endpoint
+from bench.reading import Reading, reading, timespec
 
 SO_TIMESTAMPNS = 35  # Linux, include/uapi/asm-generic/socket.h
 KERNEL_STAMPS = sys.platform == "linux"
 _READ = 1
 _SIZE = 65536
-_ANCILLARY = 64
 _IDLE_S = 2.0
 """A kept connection that was idle for longer is opened anew (uvicorn closes after 5 s): no race with its end."""
 _CONNECT_S = 10.0
@@ -68,6 +69,9 @@ class Connection:
         self._kernel = kernel_stamps and KERNEL_STAMPS
         self._sock: Any = None
         self._watcher: Any = None
+        self._reading: Reading | None = None
+        self._kept: list[bytes] = []
+        """Each read's bytes, and after them its stamp."""
         self._idle_since = 0.0
         self._waiter: Any = None
         self.sent_ns = 0
@@ -93,15 +97,19 @@ class Connection:
 
     def _adopt(self, sock: Any) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # the plain socket below gevent's: its calls never block, so that the watcher's callback may make them
+        # the plain socket below gevent's: its calls never block, so that the hub may make them
         unpatched = monkey.get_original("socket", "socket")
-        self._sock = unpatched(sock.family, sock.type, sock.proto, fileno=sock.detach())
-        self._sock.setblocking(False)
+        plain = unpatched(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        plain.setblocking(False)
         if self._kernel:
-            self._sock.setsockopt(plain_socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        self._receive = self._sock.recvmsg if self._kernel else self._sock.recv
-        self._watcher = get_hub().loop.io(self._sock.fileno(), _READ)
-        self._watcher.start(self._on_kernel_stamp if self._kernel else self._on_readable)
+            plain.setsockopt(plain_socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            together = reading()
+            together.add(plain, self._kept, self)
+            self._reading = together
+        else:
+            self._watcher = get_hub().loop.io(plain.fileno(), _READ)
+            self._watcher.start(self._on_readable)
+        self._sock = plain
         self._idle_since = time.monotonic()
 
     @property
@@ -115,6 +123,9 @@ class Connection:
             self._watcher.stop()
             self._watcher.close()
             self._watcher = None
+        if self._reading is not None:
+            self._reading.remove(self._sock)
+            self._reading = None
         if self._sock is not None:
             self._sock.close()
             self._sock = None
@@ -156,10 +167,10 @@ class Connection:
     @property
     def heard_ns(self) -> int:
         """When the last bytes of what is in flight came; 0 before any."""
-        if self._marks:
-            seconds, nanoseconds = struct.unpack("qq", self._marks[-1])
-            return int(seconds * 1_000_000_000 + nanoseconds)
-        return self._stamps[-1] if self._stamps else 0
+        if not self._kept:
+            return 0
+        seconds, nanoseconds = struct.unpack("qq", self._kept[-1])
+        return int(seconds * 1_000_000_000 + nanoseconds)
 
     def _send(self, payload: bytes, timeout_s: float) -> None:
         """All bytes to the kernel; waits (this greenlet only) while it takes no more."""
@@ -172,53 +183,42 @@ class Connection:
                 with contextlib.suppress(TimeoutError):
                     socket.wait_write(self._sock.fileno(), timeout=_LOOK_S)
             except OSError as error:
-                if not self._chunks:  # an answer that came before we finished (such as 413) is still worth reading
+                if not self._kept:  # an answer that came before we finished (such as 413) is still worth reading
                     self._end("reset", error.strerror or "reset")
                 return
 
     def _clear(self) -> None:
-        self._chunks: list[bytes] = []
-        self._marks: list[bytes] = []
-        self._stamps: list[int] = []
+        self._kept.clear()
         self._status = self._error = ""
         self._ended = False
-        self._chunked = False
         self._missing: int | None = None
-        self._head_seen = False
+        self._expect_head()
+
+    def _expect_head(self) -> None:
+        self._head_seen = self._chunked = False
+        if self._reading is not None:
+            self._reading.tell(self._sock, only_ends=False)
 
     # what the loop calls --------------------------------------------------------------------------------------------
 
-    def _on_kernel_stamp(self) -> None:
-        """Bytes are there: keep them with the kernel's stamp. This is the hot path: a few microseconds."""
-        try:
-            data, ancillary, _, _ = self._receive(_SIZE, _ANCILLARY)
-        except OSError as error:
-            return self._trouble(error)
-        if not data:
-            return self._closed()
-        self._chunks.append(data)
-        self._marks.append(ancillary[0][2] if ancillary else _timespec(time.time_ns()))
-        if self._chunked:
-            if data[-4:] == b"\r\n\r\n" or len(data) < 5:
-                self._look_for_end()
-            return None
-        return self._measured(data)
-
     def _on_readable(self) -> None:
-        """The same with the clock at the read."""
+        """Bytes are there: keep them with the clock at the read."""
         try:
-            data = self._receive(_SIZE)
+            data = self._sock.recv(_SIZE)
         except OSError as error:
-            return self._trouble(error)
+            return self.trouble(error)
+        stamp_ns = time.time_ns()
         if not data:
-            return self._closed()
-        self._stamps.append(time.time_ns())
-        self._chunks.append(data)
-        if self._chunked:
-            if data[-4:] == b"\r\n\r\n" or len(data) < 5:
-                self._look_for_end()
-            return None
-        return self._measured(data)
+            return self.closed()
+        self._kept += (data, timespec(stamp_ns))
+        return self.took(data)
+
+    def took(self, data: bytes) -> None:
+        """These bytes are kept: has the answer ended? Of a chunked body `bench.reading` does not tell every read."""
+        if not self._chunked:
+            self._measured(data)
+        elif len(data) < 5 or data[-4:] == b"\r\n\r\n":
+            self._look_for_end()
 
     def _look_for_end(self) -> None:
         """Has the chunked body ended? Its last chunk is `0`; trailers may follow, then an empty line (RFC 9112, 7.1).
@@ -226,7 +226,7 @@ class Connection:
         A bare CR cannot stand in JSON nor a line `0` in an event stream, so that a tail tells it; `decode` walks the
         whole framing later. Eight reads hold the seven bytes of the end however it was cut.
         """
-        tail = b"".join(self._chunks[-8:])
+        tail = b"".join(self._kept[-16::2])
         if tail.endswith(b"\r\n\r\n") and b"\r\n0\r\n" in tail:
             self._end()
 
@@ -240,7 +240,7 @@ class Connection:
                 if self._missing <= 0:
                     self._end()
             return None
-        raw = b"".join(self._chunks)
+        raw = b"".join(self._kept[::2])
         if raw[:5] != b"HTTP/"[: len(raw)]:
             return self._end("garbage", "the answer is not HTTP")
         head, blank, body = raw.partition(b"\r\n\r\n")
@@ -256,15 +256,17 @@ class Connection:
         fields = dict(line.partition(b":")[::2] for line in head.split(b"\r\n")[1:])
         if b"chunked" in fields.get(b"transfer-encoding", b""):
             self._chunked = True
+            if self._reading is not None:
+                self._reading.tell(self._sock, only_ends=True)
             if body:
                 self._look_for_end()
         elif (length := fields.get(b"content-length", b"").strip()).isdigit() and len(length) < 19:
             self._missing = int(length)
             self._measured(body)
 
-    def _closed(self) -> None:
+    def closed(self) -> None:
         """The server ended the connection: in order when the body is one that ends so."""
-        if not self._chunks:
+        if not self._kept:
             self._end("reset", "closed before an answer")
         elif self._head_seen and not self._chunked and self._missing is None:
             self._end()
@@ -272,7 +274,8 @@ class Connection:
             self._end("truncated", "closed before the end of the answer")
         self.close()
 
-    def _trouble(self, error: OSError) -> None:
+    def trouble(self, error: OSError) -> None:
+        """The connection is broken, unless there was just nothing to read."""
         if isinstance(error, BlockingIOError):
             return
         self._end("reset", error.strerror or "reset")
@@ -291,20 +294,18 @@ class Connection:
         """Pack what came: 16 bytes a read beside the bytes themselves."""
         kept.status, kept.error = self._status, self._error
         self._ended = True
-        kept.raw = b"".join(self._chunks)
-        kept.reads = array("I", map(len, self._chunks)).tobytes()
-        if self._kernel:
-            kept.marks = b"".join(self._marks)
-        else:
-            kept.marks = b"".join(map(_timespec, self._stamps))
+        reads = self._kept[::2]
+        kept.raw = b"".join(reads)
+        kept.reads = array("I", map(len, reads)).tobytes()
+        kept.marks = b"".join(self._kept[1::2])
         kept.end_ns = time.time_ns()
         self._idle_since = time.monotonic()
         head = kept.raw[:4096].partition(b"\r\n\r\n")[0].lower()
         whole = self._chunked or self._missing == 0
         if kept.status or not whole or b"connection: close" in head:
             self.close()
-        self._chunks, self._marks, self._stamps = [], [], []
-        self._chunked = self._head_seen = False
+        self._kept.clear()
+        self._expect_head()
 
 
 class TlsConnection(Connection):
@@ -318,7 +319,6 @@ class TlsConnection(Connection):
     def _adopt(self, sock: Any) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = self._context.wrap_socket(sock, server_hostname=self._to.host)
-        self._receive = self._sock.recv
         self._idle_since = time.monotonic()
 
     def _send(self, payload: bytes, timeout_s: float) -> None:
@@ -332,7 +332,7 @@ class TlsConnection(Connection):
         except TimeoutError:
             self._end("timeout", f"no end within {timeout_s:g} s")
         except OSError as error:
-            self._trouble(error)
+            self.trouble(error)
 
     def abort(self, status: str = "unfinished", error: str = "in flight when the drain ended") -> None:
         """End what is in flight: closing wakes the reader."""
@@ -343,10 +343,6 @@ class TlsConnection(Connection):
 def connection(to: Endpoint, *, kernel_stamps: bool = KERNEL_STAMPS) -> Connection:
     """The right kind of connection for an endpoint, not yet open."""
     return TlsConnection(to) if to.tls else Connection(to, kernel_stamps=kernel_stamps)
-
-
-def _timespec(nanoseconds: int) -> bytes:
-    return struct.pack("qq", *divmod(nanoseconds, 1_000_000_000))
 
 
 def _connect_trouble(error: OSError) -> tuple[str, str]:
