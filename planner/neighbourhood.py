@@ -16,6 +16,7 @@ import numpy as np
 from planner.problem import Array
 
 _HAIR = 1e-6
+_FEW = 100
 _AS_WELL = 0.01
 """What may be bought although it is not: it costs no larger share of the gap asked for."""
 _CLOSELY, _GOOD = 0.5, 0.5
@@ -26,13 +27,13 @@ divisible optimum, better ones are elsewhere: branch and bound begins without it
 def begin_near(solver: Any, gap: float, run: Callable[[Any], bool]) -> bool:
     """Give `solver` an answer to its programme to begin with, if there is one near; returns whether Ctrl-C ended it.
 
-    `run` runs it and says so. A programme without whole numbers is left as it is.
+    `run` runs it and says so. A programme with few whole numbers is left as it is: its optimum is found as soon.
     """
     import highspy
 
     lp = solver.getLp()
     whole = np.flatnonzero([kind == highspy.HighsVarType.kInteger for kind in lp.integrality_]).astype(np.int32)
-    if not len(whole):
+    if len(whole) <= _FEW:
         return False
     least, most = np.array(lp.col_lower_)[whole], np.array(lp.col_upper_)[whole]
     solver.setOptionValue("solve_relaxation", True)

@@ -106,7 +106,7 @@ def _load(lp: Any) -> None:
     import highspy
     import pulp
 
-    variables, rows = lp.variables(), list(lp.constraints.values())
+    variables, rows = lp.variables(), lp.constraints()
     for i, variable in enumerate(variables):
         variable.index = i
     for r, row in enumerate(rows):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner import solver
+from planner import neighbourhood, solver
 from planner.neighbourhood import begin_near
 from planner.programme import Relax
 from planner.solver import Fleet
@@ -35,6 +35,12 @@ def _covering(seed: int) -> Any:
     model.setMinimize()
     model.changeColsCost(count, np.arange(count, dtype=np.int32), usd)
     return model
+
+
+@pytest.fixture(autouse=True)
+def _every_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programmes of a few whole numbers too."""
+    monkeypatch.setattr(neighbourhood, "_FEW", 0)
 
 
 def _run(model: Any) -> bool:

@@ -11,6 +11,7 @@ from planner.forest import Forest
 from planner.master import whole_use
 from planner.partition import plane, sketch, unpriced
 from planner.problem import Array, Problem
+from planner.reduced import reduce
 from planner.solver import Fleet, replicas_that_fit
 from planner.steps import steps_of
 from planner.trees import Asked, Hour, Terms, bounds, grow, promises
@@ -106,7 +107,8 @@ def test_a_tree_holds_for_hours_that_may_take_what_its_own_could_not(seed: int) 
     """Grown for an hour without one way to have replicas, it bounds the same hour with it; and the other way round."""
     problem = in_units(any_problem(seed))
     hours, steps = Hours(problem), steps_of(problem)
-    solver = Hour(hours, problem.blocks, 0, steps)
+    everywhere = reduce(problem, hours.form.bare, problem.blocks, rent=False, everywhere=True)
+    solver = Hour(hours, 0, steps, everywhere)
     count, none = len(steps.replicas), np.zeros(len(problem.deployments))
     usd = np.linspace(0.1, 1.0, count)
     few = [Terms(usd, np.arange(count) != n, np.zeros(0), none) for n in range(count)]
