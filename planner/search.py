@@ -182,7 +182,7 @@ class Search:
         """The islands, each with its groups of hours."""
         each = _GROUPS // (len(self.problem.epochs) * len(self.islands))
         first = 0
-        for island in self.payable.islands:
+        for island in self.islands:
             groups = max(4 if len(self.islands) == 1 else 2, min(16, each))
             self.explored.append(Explored(self.hours, island, first, groups, self.is_over))
             first += len(self.explored[-1].groups)

@@ -65,6 +65,18 @@ def test_the_optimum_is_found_from_any_beginning(seed: int, gap: float) -> None:
     assert usd <= best / (1 - gap) + 1e-6 * abs(best)
 
 
+def test_the_time_limit_is_that_of_all_runs_together() -> None:
+    """What is spent nearby is missing afterwards: HiGHS counts the time of each run anew."""
+    model = _covering(3)
+    model.setOptionValue("time_limit", 50.0)
+    begin_near(model, 0.01, _run)
+    assert model.getOptionValue("time_limit")[1] == pytest.approx(50.0 - model.getRunTime(), abs=1e-3)
+    model = _covering(3)
+    model.setOptionValue("time_limit", 0.0)
+    begin_near(model, 0.01, _run)
+    assert model.getOptionValue("time_limit")[1] == 0.0
+
+
 def test_what_is_near_ends_the_search() -> None:
     """An answer within the gap is what branch and bound ends with: it looks at no further node."""
     model = _covering(3)
