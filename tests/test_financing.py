@@ -40,9 +40,10 @@ def test_payments_repay_the_debt_and_its_interest(interest: float, epochs: int) 
     """What is owed grows by its interest and falls by a payment, until nothing is owed."""
     loan, debt = Loan(interest, epochs), 1.0
     for k in range(epochs):
-        assert loan.owed(k) == pytest.approx(debt, abs=1e-5)
+        rounding = 4e-15 * (1 + interest) ** k  # of the first payment, with its interest since
+        assert loan.owed(k) == pytest.approx(debt, abs=1e-9 + rounding)
         debt = debt * (1 + interest) - loan.payment
-    assert debt == pytest.approx(0.0, abs=1e-5)  # 1.2**120 has grown a rounding of 1e-15 to 1e-6
+    assert debt == pytest.approx(0.0, abs=1e-9 + 4e-15 * (1 + interest) ** epochs)
 
 
 def _borrowed(tail: str) -> Problem:
