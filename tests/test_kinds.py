@@ -72,8 +72,8 @@ def test_given_replicas_cost_no_less_than_the_best(seed: int) -> None:
 
 
 def test_hours_share_bases_where_gpus_serve_alike() -> None:
-    """A year of GPUs that are owned, reserved and rented by the hour takes a few dozen bases, not one per way to fill
-    them: told apart, a thousand hours of this company took more bases than one in four."""
+    """A thousand hours of GPUs that are owned, reserved and rented by the hour take a few dozen bases, not one per way
+    to fill them: told apart they took 113."""
     problem = in_units(company(hours=1000, workloads=6, gpus=3, peak_gpus=60.0))
     buy = np.array([[float(offer.bought)] for offer in problem.offers])
     fleet = Fleet(buy, np.full((len(problem.deployments), 1), 8.0))
