@@ -1,9 +1,9 @@
 """A good whole-number answer from the divisible one, before branch and bound begins.
 
 HiGHS was seen to cut at the root for 5 to 25 s before it looked for one. Near the divisible optimum there are good
-ones: with what is bought kept within one of it, and nothing else bought but what the divisible answer might as well have
-bought, a programme is small, and solved in 0.4 to 2 s there (relaxation enforced neighbourhood search: Berthold, Math.
-Program. Computation 2014). Branch and bound begins with its answer, and often ends with it.
+ones: with what is bought kept within one of it, and nothing else bought but what the divisible answer might as well
+have bought, a programme is small, and solved in 0.4 to 2 s there (relaxation enforced neighbourhood search: Berthold,
+Math. Program. Computation 2014). Branch and bound begins with its answer, and often ends with it.
 """
 
 from __future__ import annotations
