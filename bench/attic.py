@@ -1,14 +1,16 @@
-"""Where finished exchanges wait for the end of the stage: on disk, so that a long stage does not fill the memory.
+"""Where finished exchanges wait for the end of the stage: the oldest on disk, or a long one would fill the memory.
 
-Why: what came over the wire is decoded after the stage, and 25,000 events a second are 4 MB a second. How: when a few
-megabytes have gathered, a thread of gevent's pool writes them at offsets that are known beforehand; the write gives the
-interpreter free, so that streams go on being read meanwhile, and the bytes are let go once they are written. Where the
-disk takes no more they stay in memory, and the stage's facts say so.
+Why: what came over the wire is decoded after the stage, and 25,000 events a second are 8 MB a second. How: a stage of
+ordinary length stays in memory, because writing costs the core that reads the streams, and most where many end at once.
+Beyond `ROOM` a thread of gevent's pool writes the oldest, a few megabytes at a time, at offsets that are known
+beforehand; the write gives the interpreter free, so that streams go on being read meanwhile, and the bytes are let go
+once they are written. Where the disk takes no more they stay in memory, and the stage's facts say so.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ from gevent.threadpool import ThreadResult
 
 from bench.wire import Exchange
 
+ROOM = 128 << 20
+"""Bytes that may wait in memory, of each worker."""
 BLOCK = 4 << 20
 _BUFFERS = 1023
 """Buffers of one system call, in whole exchanges of three: Linux takes 1024 (IOV_MAX, man 2 writev)."""
@@ -37,11 +41,11 @@ class _Kept:
 class Attic:
     """`put` while the stage runs, `take` once after it."""
 
-    def __init__(self, path: Path, *, block: int = BLOCK) -> None:
-        self._path, self._block = path, block
+    def __init__(self, path: Path, *, room: int = ROOM, block: int = BLOCK) -> None:
+        self._path, self._room, self._block = path, room, block
         self._file = path.open("w+b", buffering=0)
         self._all: list[_Kept] = []
-        self._new: list[_Kept] = []
+        self._new: deque[_Kept] = deque()
         self._end = 0
         self._held = 0
         self._under_way: ThreadResult | None = None
@@ -77,11 +81,16 @@ class Attic:
         self._path.unlink()
 
     def _begin(self) -> None:
-        """Hand a full block to the thread, one at a time: nobody waits for it."""
-        if self._held >= self._block and self._under_way is None and not self.trouble:
-            block, self._new, self._held = self._new, [], 0
-            self._under_way = get_hub().threadpool.spawn(self._write, block)
-            self._under_way.rawlink(lambda _: self._written(block))
+        """Hand the oldest block to the thread, one at a time: nobody waits for it."""
+        if self._held < self._room + self._block or self._under_way is not None or self.trouble:
+            return
+        block, size = [], 0
+        while size < self._block:
+            block.append(self._new.popleft())
+            size += sum(block[-1].sizes)
+        self._held -= size
+        self._under_way = get_hub().threadpool.spawn(self._write, block)
+        self._under_way.rawlink(lambda _: self._written(block))
 
     def _write(self, block: list[_Kept]) -> None:
         """In a thread."""

@@ -10,9 +10,11 @@ how it goes in a file of fixed-size rows that the driver reads: one per ended re
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import struct
 import time
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import gevent
@@ -37,6 +39,8 @@ _PATHS = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 _PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 """After a failure a closed-loop user waits, twice as long each time, so that a dead server is not hammered."""
 _LISTEN_S = 1.0
+_Asked = tuple[int, bytes, talk.Talk | None]
+"""A request's number, its bytes, the conversation it belongs to."""
 _SPARE = 16
 """Open loop: connections that are kept open ahead of need, so that none is opened inside the stopwatch."""
 
@@ -135,29 +139,45 @@ class Load:
     # closed loop ----------------------------------------------------------------------------------------------------
 
     def hold(self, connection: wire.Connection, user: int) -> None:
-        """One closed-loop user: send, wait for the last byte, send again, until told to stop."""
+        """One closed-loop user: send, wait for the last byte, send again, until told to stop.
+
+        Its first request is made before the stage's zero, so that all users begin together.
+        """
         assert self.stage.load is not None
+        first: _Asked | None = self._next(None)
         self.go.wait()
         start_ns = self.zero_ns + int(1e9 * self.stage.stagger_s * (user % self.stage.load) / self.stage.load)
-        if self.stopping.wait(max(0.0, (start_ns - time.time_ns()) / 1e9)):
+        early_s = (start_ns - time.time_ns()) / 1e9
+        if early_s > 0 and self.stopping.wait(early_s):
             return
-        generator = np.random.default_rng([self.stage.seed, 7, user])
+        think_s, told = self._think(user), None
         pause_s = _PAUSE_S
-        told: talk.Talk | None = None
         while not self.stopping.is_set():
-            number = self.worker + self.taken * self.order.workers
-            self.taken += 1
-            payload = self.payload(number)
-            if self.talks:
-                told = talk.go_on(told, self.stage, self.prompts, number)
-                payload = self._turn(told, number)
+            number, payload, told = first or self._next(told)
+            first = None
             kept, served = self.exchange(connection, number, payload, time.time_ns())
             if told is not None:
                 told.hear(decode(kept, counts_choices=self.counts_choices))
             pause_s = _PAUSE_S if served else min(2 * pause_s, _LONGEST_PAUSE_S)
-            think_s = float(generator.exponential(self.stage.think_s)) if self.stage.think_s else 0.0
-            if think_s or not served:
-                self.stopping.wait(max(think_s, 0.0 if served else pause_s))
+            wait_s = max(next(think_s), 0.0 if served else pause_s)
+            if wait_s:
+                self.stopping.wait(wait_s)
+
+    def _think(self, user: int) -> Iterator[float]:
+        """How long this user thinks after each answer."""
+        if not self.stage.think_s:
+            return itertools.repeat(0.0)
+        generator = np.random.default_rng([self.stage.seed, 7, user])
+        return (float(generator.exponential(self.stage.think_s)) for _ in itertools.count())
+
+    def _next(self, told: talk.Talk | None) -> _Asked:
+        """The next request of this worker's share of the schedule, where users converse the next turn of `told`."""
+        number = self.worker + self.taken * self.order.workers
+        self.taken += 1
+        if not self.talks:
+            return number, self.payload(number), None
+        told = talk.go_on(told, self.stage, self.prompts, number)
+        return number, self._turn(told, number), told
 
     def _turn(self, told: talk.Talk, number: int) -> bytes:
         row = number % len(self.plan)

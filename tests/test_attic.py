@@ -30,7 +30,7 @@ def test_what_was_put_is_taken(tmp_path: Path) -> None:
     """Two thousand exchanges through blocks of 64 KiB, more buffers than one system call takes: each comes back whole
     and in order, while most had left the memory; the file is gone at the end."""
     path = tmp_path / "raw"
-    kept = Attic(path, block=1 << 16)
+    kept = Attic(path, room=0, block=1 << 16)
     whole = [parts(one) for one in exchanges(2000)]
     for number, one in enumerate(exchanges(2000)):
         kept.put(number, one)
@@ -57,12 +57,32 @@ def test_a_full_disk_costs_memory_and_nothing_else(tmp_path: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(attic.os, "pwritev", full)
-    kept = Attic(tmp_path / "raw", block=1 << 16)
+    kept = Attic(tmp_path / "raw", room=0, block=1 << 16)
     for number, one in enumerate(exchanges(300)):
         kept.put(number, one)
         gevent.sleep(0)
     assert [parts(one) for _, one in kept.take()] == [parts(one) for one in exchanges(300)]
     assert kept.trouble == "the disk took only a part"
+
+
+def test_what_has_room_in_memory_is_not_written(tmp_path: Path) -> None:
+    """A megabyte has room: of two thousand exchanges the oldest go to disk and that much stays, and all come back."""
+    path = tmp_path / "raw"
+    kept = Attic(path, room=1 << 20, block=1 << 16)
+    whole = [parts(one) for one in exchanges(2000)]
+    sizes = [sum(map(len, one)) for one in whole]
+    before = next(n for n in range(2000) if sum(sizes[: n + 1]) >= 1 << 20)
+    for number, one in enumerate(exchanges(2000)):
+        kept.put(number, one)
+        gevent.sleep(0)
+        assert number >= before or path.stat().st_size == 0
+    for _ in range(200):
+        gevent.sleep(0.05)
+        held = sum(sum(map(len, parts(each.exchange))) for each in kept._all)
+        if held < (1 << 20) + (1 << 16):
+            break
+    assert 1 << 20 <= held < (1 << 20) + (1 << 16)
+    assert [parts(one) for _, one in kept.take()] == whole
 
 
 def test_nothing_is_taken_from_nothing(tmp_path: Path) -> None:
