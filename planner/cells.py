@@ -60,11 +60,15 @@ class Writer:
     def __init__(self, book: Any) -> None:
         self.book = book
         head = {"bold": True, "bottom": 1, "text_wrap": True, "valign": "top"}
-        self.head = {right: book.add_format(head | ({"align": "right"} if right else {})) for right in (False, True)}
+        aside = {"align": "right", "indent": 1}  # or a number would touch the word in the next column
+        self.head = {number: book.add_format(head | (aside if number else {})) for number in (False, True)}
         self.name = book.add_format({"quote_prefix": True, "text_wrap": True, "valign": "top"})
         given = {"font_color": "#0000C0", "bg_color": "#FFFBE0"}
         self.number, self.given = (
-            {kind: book.add_format({"num_format": text, "valign": "top"} | more) for kind, text in _FORMATS.items()}
+            {
+                kind: book.add_format({"num_format": text, "valign": "top"} | aside | more)
+                for kind, text in _FORMATS.items()
+            }
             for more in ({}, given)
         )
 

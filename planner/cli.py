@@ -28,7 +28,7 @@ Model = Annotated[str | None, typer.Option(help="Model of workloads for which pl
 Profiles = Annotated[Path | None, typer.Option(help="Your own curves and facts; they win over the shipped ones.")]
 Capacity = Annotated[
     Literal["low", "mid", "high"] | None,
-    typer.Option(help="End of the curves' uncertainty to plan with; overrules [policy] capacity."),
+    typer.Option(help="End of the curves' uncertainty to plan with; overrules `capacity` of plan.toml."),
 ]
 Today = Annotated[str | None, typer.Option(help="Date of the review, YYYY-MM-DD; default: today.")]
 
