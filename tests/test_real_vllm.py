@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -297,13 +298,18 @@ def test_a_rate_search_on_a_real_server(server: Server, tmp_path: Path) -> None:
 # agreement with vLLM's own client ----------------------------------------------------------------------------------
 
 VLLM_CLIENT = """
+import json, sys
 from vllm.benchmarks.serve import add_cli_args, main
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 parser = FlexibleArgumentParser()
 add_cli_args(parser)
-main(parser.parse_args())
+print("READY", flush=True)
+for line in sys.stdin:
+    main(parser.parse_args(json.loads(line)))
+    print("READY", flush=True)
 """
-INPUT, OUTPUT, LOAD, REQUESTS = 128, 64, 2, 60
+"""`vllm bench serve`, once per line of arguments: importing vLLM takes longer than a run."""
+INPUT, OUTPUT, LOAD, REQUESTS = 128, 64, 2, 40
 PAIRS, MOST_PAIRS = 4, 10
 NEAR = 0.10
 
@@ -353,33 +359,60 @@ def ours(server: Server, folder: Path, number: int) -> tuple[float, float]:
     return float(np.median(values)), float(np.mean(values))
 
 
-def theirs(server: Server, folder: Path, number: int) -> tuple[float, float]:
+class Theirs:
     """`vllm bench serve`: the same lengths, concurrency, temperature and number of requests, from the same core."""
-    told = {
-        "backend": "openai",
-        "base-url": server.url,
-        "endpoint": "/v1/completions",
-        "model": "tiny",
-        "tokenizer": server.spec.model,
-        "dataset-name": "random",
-        "random-input-len": INPUT,
-        "random-output-len": OUTPUT,
-        "num-prompts": REQUESTS,
-        "max-concurrency": LOAD,
-        "temperature": 0,
-        "seed": number,
-        "result-dir": folder,
-        "result-filename": f"theirs-{number}.json",
-    }
-    options = [part for name, value in told.items() for part in (f"--{name}", str(value))]
-    flags = ["--ignore-eos", "--save-result", "--disable-tqdm"]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    command = ["taskset", "-c", str(CORES[-1]), PYTHON, "-c", VLLM_CLIENT, *options, *flags]
-    subprocess.run(command, check=True, capture_output=True, timeout=300, cwd=folder, env=environment)
-    result = json.loads((folder / f"theirs-{number}.json").read_bytes())
-    assert result["completed"] == REQUESTS
-    assert result["total_output_tokens"] == REQUESTS * OUTPUT
-    return float(result["median_tpot_ms"]) / 1e3, float(result["mean_tpot_ms"]) / 1e3
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "theirs.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                ["taskset", "-c", str(CORES[-1]), PYTHON, "-c", VLLM_CLIENT],
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=folder,
+                env=os.environ | {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},
+            )
+        self.wait()
+
+    def __call__(self, server: Server, folder: Path, number: int) -> tuple[float, float]:
+        """Median and mean TPOT (s) of one run."""
+        told = {
+            "backend": "openai",
+            "base-url": server.url,
+            "endpoint": "/v1/completions",
+            "model": "tiny",
+            "tokenizer": server.spec.model,
+            "dataset-name": "random",
+            "random-input-len": INPUT,
+            "random-output-len": OUTPUT,
+            "num-prompts": REQUESTS,
+            "max-concurrency": LOAD,
+            "temperature": 0,
+            "seed": number,
+            "result-dir": folder,
+            "result-filename": f"theirs-{number}.json",
+        }
+        options = [part for name, value in told.items() for part in (f"--{name}", str(value))]
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps([*options, "--ignore-eos", "--save-result", "--disable-tqdm"]) + "\n")
+        self.process.stdin.flush()
+        self.wait()
+        result = json.loads((folder / f"theirs-{number}.json").read_bytes())
+        assert result["completed"] == REQUESTS
+        assert result["total_output_tokens"] == REQUESTS * OUTPUT
+        return float(result["median_tpot_ms"]) / 1e3, float(result["mean_tpot_ms"]) / 1e3
+
+    def wait(self) -> None:
+        """Until it has nothing to do."""
+        assert self.process.stdout is not None
+        late = threading.Timer(300, self.process.kill)
+        late.start()
+        try:
+            assert "READY\n" in self.process.stdout, self.log.read_text()[-2000:]
+        finally:
+            late.cancel()
 
 
 def interval(logs: list[float]) -> tuple[float, float]:
@@ -392,9 +425,12 @@ def interval(logs: list[float]) -> tuple[float, float]:
 
 
 @pytest.fixture(scope="module")
-def pairs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[tuple[Tpot, Tpot]]]:
+def pairs(
+    server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[int], list[tuple[Tpot, Tpot]]]]:
     """(ours, theirs) of so many pairs of runs, in the order ours, theirs, theirs, ours, each pair run once."""
     folder, done = tmp_path_factory.mktemp("pairs"), list[tuple[Tpot, Tpot]]()
+    theirs = Theirs(folder)
 
     def run(client: Callable[[Server, Path, int], tuple[float, float]]) -> Tpot:
         return served(server, lambda: client(server, folder, len(done)))
@@ -409,7 +445,9 @@ def pairs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callable[
             done.append((mine, other))
         return done[:count]
 
-    return first
+    yield first
+    theirs.process.kill()
+    theirs.process.communicate()
 
 
 def test_vllms_own_client_measures_the_same(pairs: Callable[[int], list[tuple[Tpot, Tpot]]]) -> None:
