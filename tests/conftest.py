@@ -1,7 +1,7 @@
 """How `make test` and `make test-slow` share the suite between two processes; `pytest` by hand runs all of it in one.
 
-The modules of `SLOW` take half a minute and more each, waiting for whole runs or solving many problems: `make test`
-leaves them to `make test-slow`, and CI runs both.
+The modules of `SLOW` take a quarter of a minute and more each, waiting for whole runs or solving many problems: `make
+test` leaves them to `make test-slow`, and CI runs both.
 
 A module stays whole in one process, so that what its fixtures made is made once. The modules of `CLOCK` judge time on
 real sockets: they run one after another in one process, beside calculations and never beside each other, and first,
@@ -17,8 +17,9 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 SLOW = {
-    "test_bench_cli", "test_build", "test_driver_ends", "test_hours_file", "test_length", "test_remote", "test_resume",
-    "test_scarcity", "test_search", "test_selfcheck", "test_silence", "test_sweep",
+    "test_bench_cli", "test_build", "test_driver", "test_driver_ends", "test_explain", "test_hours_file",
+    "test_islands", "test_kinks", "test_length", "test_remote", "test_resume", "test_scarcity", "test_search",
+    "test_selfcheck", "test_silence", "test_sweep", "test_whatif",
 }  # fmt: skip
 CLOCK = {"test_build", "test_driver", "test_paced", "test_remote", "test_selfcheck", "test_sweep", "test_wire"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -81,10 +82,15 @@ def test_names_call_nobody_on_a_forge() -> None:
     assert not re.search(r"[@#!]\w", text.replace("&#8203;", "\u200b").replace("![", ""))
 
 
-def test_writing_a_review(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    """The files of a review."""
+    return write_review(plan(), hours(200), tmp_path_factory.mktemp("written") / "reports" / "2026-Q4")
+
+
+def test_writing_a_review(written: tuple[Path, ...]) -> None:
     """All files are there, plan.json reads back as the plan, every picture is shown in the Markdown and exists."""
-    folder = tmp_path / "reports" / "2026-Q4"
-    written = write_review(plan(), hours(200), folder)
+    folder = written[0].parent
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in written)
     assert written[0] == folder / "plan.json"
     assert read_plan(written[0]) == plan()
@@ -95,9 +101,8 @@ def test_writing_a_review(tmp_path: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["2026-Q4"]
 
 
-def test_same_inputs_same_bytes(tmp_path: Path) -> None:
+def test_same_inputs_same_bytes(written: tuple[Path, ...], tmp_path: Path) -> None:
     """Another process, with another seed of Python's hashes, another time zone and another folder, writes the same."""
-    written = write_review(plan(), hours(200), tmp_path / "here")
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import review_fixtures as f; "
         "from planner.report import write_review; write_review(f.plan(), f.hours(200), Path(sys.argv[2]))"
@@ -109,10 +114,10 @@ def test_same_inputs_same_bytes(tmp_path: Path) -> None:
         assert path.read_bytes() == (there / path.name).read_bytes(), path.name
 
 
-def test_a_review_is_replaced_and_notes_beside_it_stay(tmp_path: Path) -> None:
+def test_a_review_is_replaced_and_notes_beside_it_stay(written: tuple[Path, ...], tmp_path: Path) -> None:
     """The second run replaces what Spillway writes, keeps what it does not, and leaves nothing else behind."""
     folder = tmp_path / "2026-Q4"
-    write_review(plan(), hours(200), folder)
+    shutil.copytree(written[0].parent, folder)
     (folder / "decision.txt").write_text("signed", encoding="utf-8")
     (folder / "report.md").write_text("old", encoding="utf-8")
     write_review(plan(missed=5.0), hours(200), folder)
