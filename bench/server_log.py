@@ -68,7 +68,8 @@ def why_ended(log: ServerLog, status: int | None, when: str) -> Fault:
     seen = "\n".join((first or "", *lines[-SEARCHED_LINES:]))
     how, remedy = f"ended ({_status_text(status)})", "read the whole log"
     if "No module named 'vllm" in seen or "No module named vllm" in seen:
-        remedy = "name a Python that has vLLM: --server-python PATH"
+        remedy = "name a Python that has vLLM: --server-python PATH, or hand on what leads to it: "
+        remedy += "--server-env PYTHONPATH"
     elif _OUT_OF_MEMORY.search(seen):
         how = "ran out of memory"
         remedy = "give it less to hold (after `--`: --max-model-len, --gpu-memory-utilization) or more memory"

@@ -157,7 +157,8 @@ def test_a_python_without_vllm_says_so(tmp_path: Path) -> None:
     spec = ServerSpec(python=sys.executable, model="m", served_name="m")
     with pytest.raises(InputError, match=r"No module named 'vllm'") as caught, serving(spec, tmp_path / "a.log"):
         pass
-    assert caught.value.faults[0].remedy == "name a Python that has vLLM: --server-python PATH"
+    remedy = "name a Python that has vLLM: --server-python PATH, or hand on what leads to it: --server-env PYTHONPATH"
+    assert caught.value.faults[0].remedy == remedy
     absent = spec.model_copy(update={"python": "/no/python"})
     with pytest.raises(InputError) as caught, serving(absent, tmp_path / "b.log"):
         pass
