@@ -21,6 +21,7 @@ VENV := .venv
 VLLM_VENV := .venv-vllm
 BIN := $(VENV)/bin
 DEMO := .bench/demo
+PACKAGE := pyproject.toml constraints.txt hatch_build.py bench/_reads.c
 PIP := -m pip --disable-pip-version-check -qq
 
 # Loads 1 to 8 of two small shapes: enough for a curve, short enough for two shared cores.
@@ -68,19 +69,19 @@ constraints:
 	rm -rf .venv-constraints
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) .bench
+	rm -rf $(VENV) $(VLLM_VENV) .bench bench/_reads.abi3.so
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "$(PYTHON) is older than 3.11: make PYTHON=<a newer one>" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.installed: $(PACKAGE) | $(VENV)/bin/python
 	@echo 'installing spillway into $(VENV), about a minute'
 	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python $(PIP) install -e .
 	@touch $@
 
-$(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.installed-test: $(PACKAGE) | $(VENV)/bin/python
 	@echo 'installing spillway and its test tools into $(VENV), about a minute'
 	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python $(PIP) install -e '.[test]'
 	@touch $(VENV)/.installed $@

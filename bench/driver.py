@@ -11,7 +11,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +19,7 @@ from typing import Any
 
 from bench.follow import Run, locust
 from bench.order import Address, Order, Progress, StageRun, Target
+from bench.reads import how_read
 from bench.records import digest, read_records, write_records
 from bench.schedule import Stage
 from hardware_profiles.faults import Fault, InputError
@@ -80,8 +80,7 @@ def run_stage(
     facts = {
         "workers": order.workers,
         "api": target.api,
-        "wire": "tls" if to.tls else "raw socket",
-        "stamps": "kernel" if kernel_stamps and not to.tls and sys.platform == "linux" else "clock at the read",
+        **how_read(tls=to.tls, kernel_stamps=kernel_stamps),
         "plain_http_beyond_loopback": int(not to.tls and not to.loopback),
         "nonce": order.nonce,
     }

@@ -31,6 +31,7 @@ from bench.length import RAMP_E2E, SPARE, STAGE_S, Mode, least_load_s
 from bench.order import parse_address
 from bench.plan import RunPlan, default_shapes, machine_id, read_run
 from bench.prompts import ShapeLaw, Trace, draw
+from bench.reads import COMPILED, KERNEL_STAMPS
 from bench.remote import work
 from bench.run import Result, client_known, execute, resume, started, state_folder
 from bench.schedule import Stage
@@ -299,3 +300,6 @@ def selfcheck_live(*, workers: int, error_s: float, quick: bool, cpu: bool) -> N
     least = "at least " if ceiling.capped else ""
     held = f"{least}{ceiling.streams} streams and {ceiling.events_per_s:.0f} events/s"
     console.print(Text(f"with {workers} workers this client holds {held} within {error_s * 1e3:g} ms"))
+    if KERNEL_STAMPS and not COMPILED:
+        dear = "its reads are not compiled, so that each costs more: install again where there are a C compiler and"
+        console.print(Text(f"{dear} Python's headers"))

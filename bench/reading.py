@@ -10,61 +10,42 @@ watched instead, until it finds nothing to read. So a few streams are read at on
 half a millisecond at most. What that costs: two packets of one stream within that time may come as one read, with the
 later one's stamp, and the end of an answer is noticed that much later.
 
-Everything here runs in the hub: it may not block, and a greenlet that is woken runs before the next socket is read.
+Everything here runs in the hub: it may not block, and a greenlet that is woken runs before the next one is told.
 """
 
 from __future__ import annotations
 
 import functools
-import struct
+import os
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from gevent import monkey
 from gevent.hub import get_hub
 
 from bench.alarm import Timer
+from bench.reads import COMPILED, Reader, Row, compiled_read, interpreted_read
 
 SPACING_NS = 500_000
-_BATCH = 256
+BATCH = 64
 """Sockets read in one turn of the loop: what else is due, such as a send, is not kept waiting by more of them."""
 _READ = 1
 """libev's and, as EPOLLIN, epoll's: level-triggered, so that what one read left is told again."""
-_SIZE = 65536
-_ANCILLARY = 64
-_CR = ord("\r")
-
-
-class Reader(Protocol):
-    """Whose socket it is."""
-
-    def took(self, data: bytes) -> None:
-        """These bytes came, and are kept."""
-
-    def closed(self) -> None:
-        """The other side sends no more."""
-
-    def trouble(self, error: OSError) -> None:
-        """It could not be read."""
-
-
-_Row = tuple[Any, list[bytes], Reader, bool]
-"""Socket, what is kept of it, whose it is, whether only what may be an end is told: all that a read touches stands
-together, since of hundreds of streams none is in the processor's cache when its turn comes."""
 
 
 class Reading:
-    """The sockets of one loop."""
+    """The sockets of one loop; `compiled` says how they are read."""
 
-    def __init__(self, loop: Any) -> None:
+    def __init__(self, loop: Any, *, compiled: bool = COMPILED) -> None:
         # Locust's patching takes epoll out of `select`, because it may block; asked with a timeout of 0 it does not
         self._epoll = monkey.get_original("select", "epoll")()
-        self._receive = monkey.get_original("socket", "socket").recvmsg
+        receive = monkey.get_original("socket", "socket").recvmsg
+        self._read_ready = compiled_read(self._epoll) if compiled else interpreted_read(self._epoll, receive)
         self._timer = Timer(time.CLOCK_MONOTONIC)
         self._at_once = loop.io(self._epoll.fileno(), _READ)
         self._spaced = loop.io(self._timer.descriptor, _READ)
         self._last_ns = 0
-        self._rows: list[_Row | None] = []
+        self._rows: list[Row | None] = []
         """By descriptor."""
         self._count = 0
 
@@ -115,35 +96,21 @@ class Reading:
             self._at_once.start(self._on_bytes)
 
     def _space(self, found: int) -> None:
-        self._timer.after(SPACING_NS if found < _BATCH else 1)
+        self._timer.after(SPACING_NS if found < BATCH else 1)
 
     def _read(self) -> int:
-        """Each socket that has something to read, once; how many there were. This is the hot path."""
-        receive, rows = self._receive, self._rows
-        ready = self._epoll.poll(0, _BATCH)
-        for descriptor, _ in ready:
-            row = rows[descriptor]
-            if row is None:  # closed by a greenlet that was woken a moment ago
+        """Read all that are ready, up to a batch, then tell whoever has to know; how many were ready."""
+        found, told = self._read_ready(self._rows, BATCH)
+        for (sock, _, reader, _), what in told:
+            if sock.fileno() < 0:  # closed by a greenlet that was woken a moment ago
                 continue
-            try:
-                data, ancillary, _, _ = receive(row[0], _SIZE, _ANCILLARY)
-            except OSError as error:
-                row[2].trouble(error)
-                continue
-            if not data:
-                row[2].closed()
-                continue
-            kept = row[1]
-            kept.append(data)
-            kept.append(ancillary[0][2] if ancillary else timespec(time.time_ns()))
-            if not row[3] or len(data) < 5 or data[-4] == _CR:
-                row[2].took(data)
-        return len(ready)
-
-
-def timespec(nanoseconds: int) -> bytes:
-    """As the kernel's stamps are: two int64, seconds and nanoseconds."""
-    return struct.pack("qq", *divmod(nanoseconds, 1_000_000_000))
+            if isinstance(what, int):
+                reader.trouble(OSError(what, os.strerror(what)))
+            elif what:
+                reader.took(what)
+            else:
+                reader.closed()
+        return found
 
 
 def reading() -> Reading:

@@ -12,7 +12,8 @@ When the paced server itself falls behind its law, or the largest load is reache
 `capped` then says that it is at least this.
 
 A ceiling holds for the machine it was found on (a home folder may be many machines'), for as many workers, and for
-workers that have cores of their own as runs with `--gpu cpu` give them, or have not: each kind of client has its file.
+workers that have cores of their own as runs with `--gpu cpu` give them, or have not, and whose reads are compiled, or
+are not: each kind of client has its file.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from bench import child, stats
 from bench.driver import StageRun, Target, run_stage
 from bench.paced import Law, paced
 from bench.prompts import Prompts, Range
+from bench.reads import COMPILED
 from bench.records import Floats, Records
 from bench.schedule import Stage
 from bench.truth import Truth, beyond_s, read_truth
@@ -91,10 +93,13 @@ class Kind:
     workers: int = 1
     pinned: bool = False
     """Whether its workers have cores of their own, and the server has others."""
+    compiled: bool = COMPILED
+    """Whether its reads are (`bench.reading`)."""
 
     def file(self, cache: Path) -> Path:
         """Where its ceiling is kept."""
-        parts = (self.machine_id or "unknown-machine", str(self.workers), *(["pinned"] if self.pinned else []))
+        told = [name for name in ("pinned", "compiled") if getattr(self, name)]
+        parts = (self.machine_id or "unknown-machine", str(self.workers), *told)
         return cache / f"ceiling-{'-'.join(parts)}.json"
 
 

@@ -20,7 +20,6 @@ import contextlib
 import errno
 import socket as plain_socket
 import struct
-import sys
 import time
 from array import array
 from dataclasses import dataclass
@@ -30,10 +29,10 @@ from gevent import Timeout, monkey, socket, ssl
 from gevent.hub import Waiter, get_hub
 
 from bench.endpoint import Endpoint
-from bench.reading import Reading, reading, timespec
+from bench.reading import Reading, reading
+from bench.reads import KERNEL_STAMPS, timespec
 
 SO_TIMESTAMPNS = 35  # Linux, include/uapi/asm-generic/socket.h
-KERNEL_STAMPS = sys.platform == "linux"
 _READ = 1
 _SIZE = 65536
 _IDLE_S = 2.0

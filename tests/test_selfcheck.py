@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from bench import selfcheck
 from bench.prompts import Prompts
+from bench.reads import COMPILED, KERNEL_STAMPS
 from bench.truth import Truth
 from tests.test_records import row
 
@@ -82,10 +84,12 @@ def test_a_ceiling_is_found_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert found.gap_error_p99_s <= 0.005
     assert found.events_per_s == pytest.approx(8 * 50 / 1.08, rel=0.25)
     assert selfcheck.known_ceiling(tmp_path, HERE) == found
-    for other in (selfcheck.Kind("4d2", 1), selfcheck.Kind("5e1", 1, pinned=True), selfcheck.Kind("5e1", 2)):
+    unlike = {"machine_id": "4d2"}, {"pinned": True}, {"workers": 2}, {"compiled": not HERE.compiled}
+    for other in (replace(HERE, **change) for change in unlike):
         assert selfcheck.known_ceiling(tmp_path, other) is None, "of another kind of client"
-    assert [path.name for path in tmp_path.iterdir()] == ["ceiling-5e1-1.json"]
-    (tmp_path / "ceiling-5e1-1.json").write_text("{}")
+    kept = tmp_path / ("ceiling-5e1-1-compiled.json" if COMPILED else "ceiling-5e1-1.json")
+    assert list(tmp_path.iterdir()) == [kept]
+    kept.write_text("{}")
     assert selfcheck.known_ceiling(tmp_path, HERE) is None
 
 
@@ -96,6 +100,7 @@ def test_a_level_that_may_not_be_opened_is_not_tried(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", command], env=home, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "with 1 workers this client holds at least 8 streams" in done.stdout
+    assert ("its reads are not compiled" in done.stdout) == (KERNEL_STAMPS and not COMPILED)
 
 
 def test_a_server_that_died_says_nothing_of_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
