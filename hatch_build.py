@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -38,7 +39,9 @@ class Compiled(BuildHookInterface):  # type: ignore[type-arg]
 
 def compiled(root: Path) -> str:
     """Compile within `root`; why not, empty where it went well. What was built before is then gone."""
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    named = (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc")  # Python's own may be one of another machine
+    known = [shlex.split(name) for name in named if name]
+    compiler = next((words for words in known if shutil.which(words[0])), known[0])
     headers = sysconfig.get_paths()["include"]
     built = root / BUILT
     begun = built.with_suffix(".begun")  # a process that has loaded the old one keeps it
