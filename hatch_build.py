@@ -44,15 +44,12 @@ def compiled(root: Path) -> str:
     compiler = next((words for words in known if shutil.which(words[0])), known[0])
     headers = sysconfig.get_paths()["include"]
     built = root / BUILT
-    begun = built.with_suffix(".begun")  # a process that has loaded the old one keeps it
-    command = [*compiler, "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", f"-I{headers}", "-o", begun, root / SOURCE]
+    built.unlink(missing_ok=True)  # never written over: a process that has loaded it keeps what it has
+    command = [*compiler, "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", f"-I{headers}", "-o", built, root / SOURCE]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
-        built.unlink(missing_ok=True)
         return f"{compiler[0]}: {error.strerror}"
     if done.returncode:
-        built.unlink(missing_ok=True)
         return next((line for line in done.stderr.splitlines() if "error" in line), f"{compiler[0]} failed")
-    begun.replace(built)
     return ""

@@ -1,5 +1,5 @@
-/* What `interpreted_read` of bench/reads.py does, without the nine objects that Python's recvmsg makes for the two that
- * are kept. Linux; hatch_build.py compiles it where there are a C compiler and Python's headers.
+/* What `interpreted_read` of bench/reads.py does, without the tuples and the list that Python's recvmsg makes around the
+ * bytes and the stamp that are kept. Linux; hatch_build.py compiles it where there are a C compiler and Python's headers.
  */
 #define _GNU_SOURCE
 #define Py_LIMITED_API 0x030B0000

@@ -27,7 +27,7 @@ from bench.alarm import Timer
 from bench.reads import COMPILED, Reader, Row, compiled_read, interpreted_read
 
 SPACING_NS = 500_000
-BATCH = 64
+_BATCH = 64
 """Sockets read in one turn of the loop: what else is due, such as a send, is not kept waiting by more of them."""
 _READ = 1
 """libev's and, as EPOLLIN, epoll's: level-triggered, so that what one read left is told again."""
@@ -96,11 +96,11 @@ class Reading:
             self._at_once.start(self._on_bytes)
 
     def _space(self, found: int) -> None:
-        self._timer.after(SPACING_NS if found < BATCH else 1)
+        self._timer.after(SPACING_NS if found < _BATCH else 1)
 
     def _read(self) -> int:
         """Read all that are ready, up to a batch, then tell whoever has to know; how many were ready."""
-        found, told = self._read_ready(self._rows, BATCH)
+        found, told = self._read_ready(self._rows, _BATCH)
         for (sock, _, reader, _), what in told:
             if sock.fileno() < 0:  # closed by a greenlet that was woken a moment ago
                 continue

@@ -24,6 +24,7 @@ except ImportError:
 else:
     COMPILED = True
 KERNEL_STAMPS = sys.platform == "linux"
+SO_TIMESTAMPNS = 35  # Linux, include/uapi/asm-generic/socket.h
 _SIZE = 65536
 _ANCILLARY = 64
 _CR = ord("\r")

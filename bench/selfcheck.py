@@ -94,7 +94,7 @@ class Kind:
     pinned: bool = False
     """Whether its workers have cores of their own, and the server has others."""
     compiled: bool = COMPILED
-    """Whether its reads are (`bench.reading`)."""
+    """Whether its reads are (`bench.reads`)."""
 
     def file(self, cache: Path) -> Path:
         """Where its ceiling is kept."""

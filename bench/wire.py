@@ -30,9 +30,8 @@ from gevent.hub import Waiter, get_hub
 
 from bench.endpoint import Endpoint
 from bench.reading import Reading, reading
-from bench.reads import KERNEL_STAMPS, timespec
+from bench.reads import KERNEL_STAMPS, SO_TIMESTAMPNS, timespec
 
-SO_TIMESTAMPNS = 35  # Linux, include/uapi/asm-generic/socket.h
 _READ = 1
 _SIZE = 65536
 _IDLE_S = 2.0

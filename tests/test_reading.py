@@ -148,9 +148,9 @@ def test_only_reads_that_may_end_a_body_are_told(together: Counting) -> None:
     stream.leave()
 
 
-def test_who_leaves_while_others_are_read_is_not_read(together: Counting) -> None:
-    """Two are readable in one turn, and whichever is read first closes the other: no read of a closed socket; a new
-    one, whose descriptor is the closed one's, is read as its own."""
+def test_who_leaves_while_others_are_told_is_not_told(together: Counting) -> None:
+    """Two are readable in one turn, and whichever is told first closes the other: that one is told nothing; a new one,
+    whose descriptor is the closed one's, is read as its own."""
     one, other = Stream(together), Stream(together)
     one.rivals, other.rivals = [other], [one]
     one.server.send(PACKET)
@@ -194,7 +194,7 @@ def tcp() -> tuple[socket.socket, socket.socket]:
     """Server's and client's end of a connection whose packets the kernel stamps for the client."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         client = socket.create_connection(listening.getsockname())
-        client.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
+        client.setsockopt(socket.SOL_SOCKET, reads.SO_TIMESTAMPNS, 1)
         return listening.accept()[0], client
 
 
