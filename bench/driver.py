@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.endpoint import Endpoint, endpoint
 from bench.follow import Run, locust
 from bench.order import Address, Order, Progress, StageRun, Target
 from bench.reads import how_read
@@ -54,16 +55,7 @@ def run_stage(
     `<stage.name>.interrupted.parquet` when the workers can still tell. Call it from a thread that outlives the stage:
     the children die with it.
     """
-    from bench.endpoint import endpoint
-
-    key = os.environ.get(target.key_env or "", "")
-    if target.key_env and not key:
-        remedy = f"set it, or leave the key out: export {target.key_env}=..."
-        raise InputError(Fault(f"the environment variable {target.key_env} is not set", remedy))
-    to = endpoint(target.url, key)
-    if stage.turns[1] > 1 and target.api == "completions" and target.vocab_size is None:
-        remedy = "give the model's vocabulary size, or use the chat API"
-        raise InputError(Fault("conversations over /v1/completions are made of token ids", remedy, value=target.model))
+    to = _reached(target, stage)
     work = folder / f".{stage.name}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -118,6 +110,19 @@ def load_run(path: Path) -> StageRun:
     except (KeyError, ValueError) as error:
         what = f"its metadata is not that of a stage ({str(error).splitlines()[0]})"
         raise InputError(Fault(what, "measure it again", file=str(path))) from None
+
+
+def _reached(target: Target, stage: Stage) -> Endpoint:
+    """Where the stage's requests go; refused where its key or what its prompts are made of is missing."""
+    key = os.environ.get(target.key_env or "", "")
+    if target.key_env and not key:
+        remedy = f"set it, or leave the key out: export {target.key_env}=..."
+        raise InputError(Fault(f"the environment variable {target.key_env} is not set", remedy))
+    to = endpoint(target.url, key)
+    if stage.turns[1] > 1 and target.api == "completions" and target.vocab_size is None:
+        remedy = "give the model's vocabulary size, or use the chat API"
+        raise InputError(Fault("conversations over /v1/completions are made of token ids", remedy, value=target.model))
+    return to
 
 
 def _salvage(run: Run, facts: dict[str, Any], conditions: dict[str, Any], path: Path) -> None:
